@@ -1,0 +1,82 @@
+"""regard shows what an image classifier looks at, and examines whether that is really why it decides.
+
+    import regard
+
+    explanation = regard.explain("photo.jpg")
+    explanation.figure().savefig("photo-explained.png")
+
+The public names are loaded when they are first used: `import regard` itself imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regard.concepts import Concept as Concept
+    from regard.concepts import Similarity as Similarity
+    from regard.explainers.attention import AttentionMap as AttentionMap
+    from regard.explainers.cdam import CDAM as CDAM
+    from regard.explainers.controls import Centre as Centre
+    from regard.explainers.controls import Random as Random
+    from regard.explainers.explainer import Explainer as Explainer
+    from regard.explainers.gradcam import GradCAM as GradCAM
+    from regard.explainers.oneline import explain as explain
+    from regard.explainers.registry import methods as methods
+    from regard.explanation import Explanation as Explanation
+    from regard.models.catalog import load as load
+    from regard.models.classifier import Classifier as Classifier
+    from regard.models.preparation import Preparation as Preparation
+    from regard.targets import Class as Class
+    from regard.targets import Difference as Difference
+    from regard.targets import LogProbability as LogProbability
+    from regard.targets import PerImage as PerImage
+    from regard.targets import Predicted as Predicted
+    from regard.targets import Probability as Probability
+    from regard.targets import Score as Score
+    from regard.targets import top as top
+
+_PUBLIC = {
+    "AttentionMap": "explainers.attention",
+    "CDAM": "explainers.cdam",
+    "Centre": "explainers.controls",
+    "Class": "targets",
+    "Classifier": "models.classifier",
+    "Concept": "concepts",
+    "Difference": "targets",
+    "Explainer": "explainers.explainer",
+    "Explanation": "explanation",
+    "GradCAM": "explainers.gradcam",
+    "LogProbability": "targets",
+    "PerImage": "targets",
+    "Predicted": "targets",
+    "Preparation": "models.preparation",
+    "Probability": "targets",
+    "Random": "explainers.controls",
+    "Score": "targets",
+    "Similarity": "concepts",
+    "explain": "explainers.oneline",
+    "load": "models.catalog",
+    "methods": "explainers.registry",
+    "top": "targets",
+}
+_MODULES = frozenset(
+    {"compat", "concepts", "drawing", "errors", "explainers", "fills", "images", "models", "runs", "targets"}
+)
+
+__all__ = [*sorted(_PUBLIC), *sorted(_MODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(f"regard.{_PUBLIC[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"regard.{name}")
+    raise AttributeError(f"regard has no {name!r}; its public names are {', '.join(sorted(_PUBLIC))}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,144 @@
+"""Targets in the space of embeddings: things shown by example, and likeness to one reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from regard.errors import NotFiniteError, TargetError
+from regard.labels import Subject
+from regard.targets import Output, Target, embedding_of
+
+if TYPE_CHECKING:
+    from regard.models.classifier import Classifier
+
+Measure = Literal["dot", "cosine", "contrast"]
+
+
+@dataclass(frozen=True, eq=False)
+class Concept(Target):
+    """Likeness to something shown by example photos, in the classifier's own embedding.
+
+    With e the image's embedding (D,), c the mean embedding of the examples, and m that of other photos:
+
+        dot        e · c              the paper's form (CDAM, section "concept"); large norms count more
+        cosine     e · c / (|e| |c|)  direction only; zero map for an example explained by itself alone
+        contrast   e · (c − m)        what the examples have and the other photos lack
+
+    A concept belongs to the weights it was made with, by hash: another classifier refuses it.
+    """
+
+    kind: ClassVar[str] = "concept"
+    name: str
+    direction: Tensor = field(repr=False)
+    measure: Measure
+    classifier_hash: str
+
+    @classmethod
+    def from_images(
+        cls,
+        classifier: Classifier,
+        photos: Any,
+        name: str,
+        measure: Measure = "dot",
+        others: Any = None,
+    ) -> Concept:
+        """Embed example photos (or prepared pixels), one or more, and keep their mean.
+
+        Args:
+            classifier: whose embedding; needs no head.
+            photos: examples of the concept.
+            name: in words.
+            measure: how likeness is measured; see the class.
+            others: photos without the concept, for `contrast` only.
+        """
+        if measure not in ("dot", "cosine", "contrast"):
+            raise TargetError("no such measure", came=repr(measure), expected="dot, cosine or contrast")
+        if (others is not None) != (measure == "contrast"):
+            raise TargetError(
+                "contrast, and only contrast, compares with other photos",
+                came=f"measure={measure!r}, others={others!r:.40}",
+            )
+        direction = _mean_embedding(classifier, photos, name)
+        if others is not None:
+            direction = direction - _mean_embedding(classifier, others, f"photos without {name}")
+        return cls(name, direction, measure, classifier.hash)
+
+    def bind(self, subject: Subject) -> Concept:
+        if self.classifier_hash != subject.hash:
+            raise TargetError(
+                f"the concept {self.name!r} was made with another classifier: its direction means nothing here",
+                came=f"weights {self.classifier_hash[:12]}",
+                expected=f"weights {subject.hash[:12]}",
+                remedy="make it again with Concept.from_images(this_classifier, …)",
+            )
+        return self
+
+    def scores(self, output: Output) -> Tensor:
+        return likeness(embedding_of(output), self.direction, "cosine" if self.measure == "cosine" else "dot")
+
+    def names(self, subject: Subject, images: int) -> list[str]:
+        return [f"concept {self.name}"] * images
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(Target):
+    """Likeness of the embedding to a reference embedding (D,): an episode's prototype, a gallery image.
+
+    Args:
+        reference: embedding (D,), as `classifier.embed` gives it.
+        measure: cosine, since retrieval and prototypes compare directions; or dot.
+        name: in words.
+    """
+
+    kind: ClassVar[str] = "similarity"
+    reference: Tensor = field(repr=False)
+    measure: Literal["cosine", "dot"] = "cosine"
+    name: str = "similarity"
+
+    def bind(self, subject: Subject) -> Similarity:
+        if (
+            not isinstance(self.reference, Tensor)
+            or self.reference.dim() != 1
+            or not self.reference.is_floating_point()
+        ):
+            shape = tuple(self.reference.shape) if isinstance(self.reference, Tensor) else self.reference
+            raise TargetError(
+                "Similarity takes one embedding (D,)", came=f"{shape!r:.60}", remedy="classifier.embed(pixels)[0]"
+            )
+        if self.measure not in ("cosine", "dot"):
+            raise TargetError("no such measure", came=repr(self.measure), expected="cosine or dot")
+        if subject.width is not None and len(self.reference) != subject.width:
+            raise TargetError(
+                "the reference is not an embedding of this classifier",
+                came=f"width {len(self.reference)}",
+                expected=f"width {subject.width}",
+            )
+        if not bool(self.reference.isfinite().all()):
+            raise NotFiniteError("the reference embedding holds NaN or infinity")
+        return self
+
+    def scores(self, output: Output) -> Tensor:
+        return likeness(embedding_of(output), self.reference, self.measure)
+
+    def names(self, subject: Subject, images: int) -> list[str]:
+        return [self.name] * images
+
+
+def likeness(embedding: Tensor, direction: Tensor, measure: Literal["dot", "cosine"]) -> Tensor:
+    """e · c or the cosine of the two, per image: (B, D), (D,) → (B,) in float32."""
+    embedding, direction = embedding.float(), direction.to(embedding)
+    if measure == "cosine":
+        return functional.cosine_similarity(embedding, direction[None], dim=1)
+    return embedding @ direction
+
+
+def _mean_embedding(classifier: Classifier, photos: Any, name: str) -> Tensor:
+    pixels = classifier.prepare(photos)
+    embeddings = classifier.embed(pixels).detach().float()
+    if not bool(embeddings.isfinite().all()):
+        raise NotFiniteError(f"the embedding of the photos of {name!r} holds NaN or infinity")
+    return embeddings.mean(dim=0).cpu()

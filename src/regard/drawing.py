@@ -1,0 +1,142 @@
+"""Overlays, grids, colour scales. Nothing else in regard draws, and nothing here changes a number.
+
+A signed map is drawn on a scale symmetric about zero (blue against, red for); an unsigned one from
+zero up. Where the map says little the photo shows through, so that colour always means evidence.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from regard.errors import PhotoError
+from regard.images import Photo, open_photo
+from regard.question import TargetAnswer
+
+if TYPE_CHECKING:
+    from regard.explanation import Explanation
+
+SIGNED: Colormap = LinearSegmentedColormap.from_list(
+    "regard_signed", ["#08306b", "#1f78c8", "#86c5f4", "#f7f7f7", "#ffab5e", "#e0401b", "#67000d"]
+)
+"""Diverging: blue against, red for, lightness symmetric about zero; told apart by colour-blind eyes."""
+UNSIGNED: Colormap = colormaps["inferno"]
+"""Sequential and perceptually uniform."""
+
+LONGEST = 640
+"""Longer side of a drawn photo in pixels: enough to see a patch, small enough for hundreds of pictures."""
+_STRONGEST_COVER = 0.85
+_PANEL_INCHES = 3.0
+
+
+def scale_of(maps: Tensor, signed: bool) -> Normalize:
+    """The colour scale of maps that are to be compared: ±max|value|, or 0 to max, over all finite values."""
+    finite = maps[maps.isfinite()]
+    strongest = float(finite.abs().max()) if finite.numel() else 0.0
+    strongest = strongest or 1.0
+    return Normalize(-strongest if signed else 0.0, strongest)
+
+
+def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: bool) -> np.ndarray:
+    """Lay one map over a picture.
+
+    Args:
+        picture: uint8 (height, width, 3).
+        values: (height, width), NaN where the classifier did not see the photo; drawn pale.
+        scale: from `scale_of`.
+        signed: which colours.
+
+    Returns:
+        uint8 (height, width, 3). Cover grows with |value| as its square root, so that weak evidence is still seen.
+    """
+    grey = picture.astype(np.float32).mean(axis=2, keepdims=True) * 0.75 + picture.astype(np.float32) * 0.25
+    strength = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)) / scale.vmax
+    cover = _STRONGEST_COVER * np.sqrt(np.clip(strength, 0, 1))[..., None]
+    colour = (SIGNED if signed else UNSIGNED)(scale(np.nan_to_num(values)))[..., :3] * 255
+    laid = grey * (1 - cover) + colour * cover
+    unseen = np.isnan(values)[..., None]
+    return np.where(unseen, picture * 0.25 + 191, laid).round().clip(0, 255).astype(np.uint8)
+
+
+def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = None) -> Figure:
+    """A grid: one row an image, first the picture, then one panel a target; see `Explanation.figure`."""
+    rows, columns = explanation.maps.shape[:2]
+    figure = Figure(figsize=((columns + 1) * _PANEL_INCHES + 0.6, rows * (_PANEL_INCHES + 0.62)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns + 1, squeeze=False)
+    pictures, placed = _placed(explanation, photos)
+    for row in range(rows):
+        scale = scale_of(explanation.maps[row], explanation.signed)
+        _show(grid[row, 0], pictures[row], _photo_title(explanation, row))
+        for column in range(columns):
+            drawn = overlay(pictures[row], placed[row][column].numpy(), scale, explanation.signed)
+            _show(grid[row, column + 1], drawn, _title(explanation.targets[row][column]))
+        colours = ScalarMappable(scale, SIGNED if explanation.signed else UNSIGNED)
+        bar = figure.colorbar(colours, ax=list(grid[row]), fraction=0.025, pad=0.01)
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label("against ← → for" if explanation.signed else "attention →", fontsize=7)
+    figure.suptitle(f"{explanation.method} · {explanation.classifier}", fontsize=9, x=0.01, ha="left")
+    return figure
+
+
+def _placed(explanation: Explanation, photos: Sequence[Photo] | None) -> tuple[list[np.ndarray], list[Tensor]]:
+    """Pictures to draw over, and the maps at their sizes."""
+    if photos is None:
+        maps = explanation.to_pixels().detach().cpu()
+        return list(explanation.pictures.numpy()), list(maps)
+    if len(photos) != len(explanation):
+        raise PhotoError(
+            "the photos are not those of the explanation", came=f"{len(photos)} for {len(explanation)} images"
+        )
+    placed = [maps.detach().cpu() for maps in explanation.on_photo(longest=LONGEST)]
+    pictures = []
+    for photo, geometry, maps in zip(photos, explanation.geometries, placed, strict=True):
+        image = open_photo(photo)
+        if (image.height, image.width) != geometry.photo:
+            raise PhotoError(
+                "the photo is not the one that was explained",
+                came=f"{image.height}×{image.width}",
+                expected=f"{geometry.photo[0]}×{geometry.photo[1]}",
+            )
+        size = (maps.shape[2], maps.shape[1])
+        pictures.append(np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
+    return pictures, placed
+
+
+def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
+    axes.imshow(picture, interpolation="nearest")
+    axes.set_title(title, fontsize=8)
+    axes.set_axis_off()
+
+
+def _title(answer: TargetAnswer) -> str:
+    name = textwrap.shorten(answer.name, 40, placeholder="…")
+    if answer.probability is not None:
+        return f"{name}\n{answer.probability:.1%} · score {answer.score:.2f}"
+    return f"{name}\nscore {answer.score:.3g}" if answer.score is not None else name
+
+
+def _photo_title(explanation: Explanation, row: int) -> str:
+    shape = explanation.geometries[row].photo
+    return f"photo {shape[1]}×{shape[0]}"
+
+
+def picture_of(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Prepared pixels (B, 3, H, W) → what a person sees, uint8 (B, H, W, 3); other channel counts show the first."""
+    plain = pixels.detach().float().cpu()
+    shift, scale = torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1)
+    visible = ((plain * scale + shift) * 255).nan_to_num(0).clamp(0, 255).round().to(torch.uint8)
+    visible = visible if visible.shape[1] == 3 else visible[:, :1].expand(-1, 3, -1, -1)
+    return visible.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,43 @@
+"""The plain attention map: where the class token looks, whatever it decides."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from regard.explainers.cdam import apply_head, class_token_anatomy
+from regard.explainers.class_token import attend, block_input, on_grid
+from regard.explainers.explainer import Explainer, Found
+from regard.models.classifier import Classifier
+from regard.models.transformer import last_block
+from regard.question import Question
+
+
+class AttentionMap(Explainer):
+    """Attention of the class token in the last block, averaged over heads; the same for every target.
+
+        A[i] = 1/H Σ_h softmax_i( q_h,0 · k_h,i / √d )
+
+    Non-negative; over all tokens each head sums to 1, so over patches it sums to 1 minus the prefix's
+    share. Per head it stands in `explanation.attention`. Computed from the one query that matters,
+    so fused attention kernels are no obstacle. Cost: the network up to its last block.
+    """
+
+    name: ClassVar[str] = "attention"
+    summary: ClassVar[str] = "class-token attention of the last block, averaged over heads"
+    networks: ClassVar[str] = "vision transformers with a class token"
+    per_target: ClassVar[bool] = False
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__(classifier)
+        self.tokens = class_token_anatomy(classifier, self.name)
+        self.block = last_block(classifier.module, self.tokens)
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        attention = attend(self.block, block_input(self.classifier, self.tokens, pixels))
+        per_head = on_grid(self.tokens, pixels, attention.weights)
+        embedding = self.block.tail(attention.attended, attention.residual)
+        output = apply_head(self.classifier, embedding, self.block.dtype)
+        maps = per_head.mean(dim=1, keepdim=True).expand(-1, max(1, len(question.targets)), -1, -1)
+        return Found(maps, output, per_head)

@@ -1,0 +1,62 @@
+"""Controls: maps that know nothing of the network. A method that does not beat them shows nothing."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from regard.errors import UnsupportedError
+from regard.explainers.explainer import Explainer, Found
+from regard.images import seed_of
+from regard.models.classifier import Classifier
+from regard.question import Question
+
+GRID = (14, 14)
+"""Cells of a control's map where the network has no grid of its own: that of a ViT/16 at 224 pixels."""
+
+
+def control_grid(classifier: Classifier, pixels: Tensor) -> tuple[int, int]:
+    """A transformer's own grid, so that controls and methods are compared on equal cells; else 14×14."""
+    return classifier.tokens.grid(pixels) if classifier.tokens is not None else GRID
+
+
+class Random(Explainer):
+    """Independent uniform draws in [0, 1) per cell, another for each picture, seed and target place.
+
+    The draw is a function of the picture and the seed alone.
+    """
+
+    name: ClassVar[str] = "random"
+    summary: ClassVar[str] = "control: uniform noise, seeded by the picture"
+
+    def __init__(self, classifier: Classifier, *, seed: int = 0) -> None:
+        super().__init__(classifier)
+        if type(seed) is not int:
+            raise UnsupportedError("a seed is a whole number", came=repr(seed))
+        self.seed = seed
+        self.settings = {"seed": seed}
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        height, width = control_grid(self.classifier, pixels)
+        targets = len(question.targets)
+        generators = (torch.Generator().manual_seed(seed_of(picture, self.seed)) for picture in pixels)
+        return Found(torch.stack([torch.rand(targets, height, width, generator=draw) for draw in generators]), None)
+
+
+class Centre(Explainer):
+    """A Gaussian blob in the middle, 1 at its top: what a photographer's habit alone explains.
+
+    exp( −½ ((y − ½)² + (x − ½)²) / σ² ),   y, x in [0, 1] over the frame, σ = 0.25
+    """
+
+    name: ClassVar[str] = "centre"
+    summary: ClassVar[str] = "control: a blob in the middle of the frame"
+    per_target: ClassVar[bool] = False
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        height, width = control_grid(self.classifier, pixels)
+        down, across = ((torch.arange(cells) + 0.5) / cells - 0.5 for cells in (height, width))
+        blob = torch.exp(-0.5 * (down[:, None] ** 2 + across[None] ** 2) / 0.25**2)
+        return Found(blob.expand(len(pixels), max(1, len(question.targets)), height, width), None)

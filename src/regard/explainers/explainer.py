@@ -1,0 +1,188 @@
+"""What every method shares: photos and targets in, an explanation out, nothing left behind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from regard.errors import NotFiniteError, TargetError, UnsupportedError
+from regard.explanation import Explanation, join
+from regard.images import Photo, Pixels
+from regard.models import passes
+from regard.models.classifier import Classifier
+from regard.question import Question, TargetAnswer, ask
+from regard.targets import Output
+
+OnNaN = Literal["error", "skip", "propagate"]
+ALL_TARGETS = frozenset(
+    {
+        "class",
+        "predicted",
+        "per image",
+        "difference",
+        "probability",
+        "log-probability",
+        "score",
+        "concept",
+        "similarity",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method computed for some images.
+
+    Attributes:
+        maps: (B, T, h, w).
+        output: the classifier's answer from the same pass; None where the method ran none.
+        attention: class-token attention (B, heads, h, w), where it came for free.
+    """
+
+    maps: Tensor
+    output: Output | None
+    attention: Tensor | None = None
+
+
+class Explainer(ABC):
+    """A method bound to a classifier.
+
+    Subclasses declare what they are and implement `_explain` for a chunk of images; the base prepares
+    photos, checks targets before any compute, keeps the network untouched, cuts the batch by
+    the memory budget, and refuses NaN.
+
+    Class attributes:
+        name: as the command line and tables write it.
+        summary: one line.
+        answers: kinds of targets it can be asked.
+        networks: which networks it explains, in words.
+        signed: whether values below zero mean evidence against the target.
+        per_target: whether it tells targets apart. A method that does not gives every target the same map.
+
+    Raises:
+        UnsupportedError: at construction, where the method cannot explain the classifier, with the reason.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    answers: ClassVar[frozenset[str]] = ALL_TARGETS
+    networks: ClassVar[str] = "any"
+    signed: ClassVar[bool] = False
+    per_target: ClassVar[bool] = True
+
+    def __init__(self, classifier: Classifier) -> None:
+        if not isinstance(classifier, Classifier):
+            raise UnsupportedError(
+                f"{self.name} explains a regard.Classifier",
+                came=type(classifier).__name__,
+                remedy="regard.Classifier(network, regard.Preparation(…)), or regard.load(name)",
+            )
+        self.classifier = classifier
+        self.settings: dict[str, Any] = {}
+        self.notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        """Maps of a chunk of prepared images (B, 3, H, W), in eval mode."""
+
+    def __call__(
+        self, photos: Photo | Sequence[Photo] | Tensor, targets: Any = None, *, on_nan: OnNaN = "error"
+    ) -> Explanation:
+        """Explain photos or prepared pixels.
+
+        Args:
+            photos: paths, PIL images, uint8 arrays, or prepared pixels (B, 3, H, W).
+            targets: an index, a label, a target or a list of those, which applies to every image;
+                `PerImage` for each its own; default the likeliest class.
+            on_nan: what NaN or infinity does: "error" names its place; "skip" makes the whole image's
+                maps NaN; "propagate" leaves them as they come. Either is counted in `not_finite`.
+
+        Returns:
+            Maps float32 (B, T, h, w), raw.
+        """
+        if on_nan not in ("error", "skip", "propagate"):
+            raise NotFiniteError("no such rule for NaN", came=repr(on_nan), expected="error, skip or propagate")
+        pixels = self.classifier.prepare(photos)
+        question = self.question(targets, len(pixels))
+        plain = pixels.as_subclass(Tensor)
+        if on_nan == "error":
+            self.classifier.check_finite(plain)
+        with self.classifier.untouched(), torch.inference_mode(False), torch.no_grad():
+            size = passes.chunk_size(self.classifier, plain[:1])
+            starts = range(0, len(plain), size)
+            parts = [self._chunk(pixels[start : start + size], start, size, question, on_nan) for start in starts]
+        return join(parts)
+
+    def question(self, targets: Any, images: int) -> Question:
+        """Targets as a person writes them, checked against classifier and method; no compute.
+
+        Raises:
+            TargetError: what cannot be asked.
+        """
+        if targets is None and not self.per_target and self.classifier.class_count is None:
+            return Question((), self.classifier)
+        question = ask(targets, self.classifier, images)
+        refused = sorted({target.kind for target in question.targets} - self.answers)
+        if refused:
+            raise TargetError(
+                f"{self.name} does not answer this kind of target",
+                came=refused[0],
+                expected=", ".join(sorted(self.answers)),
+                remedy="regard methods lists which method answers what",
+            )
+        return question
+
+    def _chunk(self, pixels: Tensor, start: int, size: int, question: Question, on_nan: OnNaN) -> Explanation:
+        assert isinstance(pixels, Pixels)
+        plain, part = pixels.as_subclass(Tensor), question.take(slice(start, start + size))
+        with passes.counted() as spent:
+            found = self._explain(plain, part)
+            output = found.output or self.classifier.respond(plain)
+        maps, not_finite = self._checked(found.maps.detach().float(), start, on_nan)
+        return Explanation(
+            maps=maps.cpu(),
+            targets=_answers(part, output, len(plain)),
+            logits=None if output.logits is None else output.logits.detach().float().cpu(),
+            geometries=pixels.geometries,
+            pictures=self.classifier.preparation.pictures(plain),
+            method=self.name,
+            settings=self.settings,
+            classifier=self.classifier.name,
+            classifier_hash=self.classifier.hash,
+            signed=self.signed,
+            per_target=self.per_target,
+            attention=None if found.attention is None else found.attention.detach().float().cpu(),
+            not_finite=not_finite,
+            forwards=spent.forwards,
+            backwards=spent.backwards,
+            notes=self.notes,
+            version=metadata.version("regard"),
+        )
+
+    def _checked(self, maps: Tensor, start: int, on_nan: OnNaN) -> tuple[Tensor, tuple[int, ...]]:
+        finite = maps.isfinite().flatten(1).all(dim=1)
+        if bool(finite.all()):
+            return maps, ()
+        bad = [image for image, good in enumerate(finite.tolist()) if not good]
+        if on_nan == "error":
+            raise NotFiniteError(
+                f"the map of image {start + bad[0]} holds NaN or infinity",
+                came=self.classifier.blame_for_nan(),
+                remedy='repair the network, or pass on_nan="skip" or "propagate"',
+            )
+        if on_nan == "skip":
+            maps = torch.where(finite[:, None, None, None], maps, torch.nan)
+        return maps, tuple(bad)
+
+
+def _answers(question: Question, output: Output, images: int) -> tuple[tuple[TargetAnswer, ...], ...]:
+    """Per image, per target; a method that tells no targets apart may have been asked nothing at all."""
+    if not question.targets:
+        return ((TargetAnswer("any target", None, None, None),),) * images
+    return question.answers(output)

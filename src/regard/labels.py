@@ -1,0 +1,88 @@
+"""Class indices and their labels: looked up, checked, named."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from regard.errors import TargetError
+
+Outputs = Literal["softmax", "sigmoid", "scalar", "embedding"]
+"""What a classifier's output means: exclusive classes, independent ones, measurements, no head at all."""
+
+
+class Subject(Protocol):
+    """What a target must know of a classifier to be checked before any compute."""
+
+    @property
+    def labels(self) -> Sequence[str] | None: ...
+    @property
+    def class_count(self) -> int | None: ...
+    @property
+    def outputs(self) -> Outputs: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def width(self) -> int | None: ...
+
+
+def class_index(which: int | str, subject: Subject) -> int:
+    """A class index or label → the index, checked.
+
+    A label matches without regard to case, whole or as one of its comma-separated synonyms.
+
+    Raises:
+        TargetError: with the nearest labels, or with all candidates of an ambiguous one.
+    """
+    classes = class_count(subject)
+    if not isinstance(which, str):
+        if not 0 <= which < classes:
+            raise TargetError("there is no such class", came=f"class {which}", expected=f"0 to {classes - 1}")
+        return which
+    if subject.labels is None:
+        raise TargetError(
+            f"the classifier has no labels, so {which!r} names no class",
+            expected=f"an index from 0 to {classes - 1}",
+            remedy="give labels=[…] when you make the classifier",
+        )
+    wanted = which.strip().casefold()
+    whole = [index for index, label in enumerate(subject.labels) if label.casefold() == wanted]
+    found = whole or [index for index, label in enumerate(subject.labels) if wanted in _synonyms(label)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        candidates = ", ".join(f"{index} ({subject.labels[index]})" for index in found)
+        raise TargetError(f"the label {which!r} names {len(found)} classes", came=candidates, remedy="give the index")
+    raise TargetError(
+        f"no class is called {which!r}",
+        expected=f"perhaps {_nearest(wanted, subject.labels)}",
+        remedy="regard models NAME --labels lists them all",
+    )
+
+
+def _synonyms(label: str) -> list[str]:
+    return [name.strip().casefold() for name in label.split(",")]
+
+
+def _nearest(wanted: str, labels: Sequence[str]) -> str:
+    names = {synonym: label for label in labels for synonym in _synonyms(label)}
+    close = difflib.get_close_matches(wanted, names, n=4, cutoff=0.6)
+    within = [name for name in names if wanted and wanted in name][:4]
+    found = list(dict.fromkeys(names[name] for name in [*close, *within])) or list(labels[:4])
+    return " | ".join(repr(label) for label in found[:5])
+
+
+def class_name(index: int, subject: Subject) -> str:
+    """The label of a class, or its index in words."""
+    return subject.labels[index] if subject.labels is not None else f"class {index}"
+
+
+def class_count(subject: Subject) -> int:
+    """How many classes there are, or TargetError without a head."""
+    if subject.class_count is None:
+        raise TargetError(
+            "the classifier has no head, so it knows no classes",
+            remedy="ask for a Concept or a Similarity, or give it a head: Classifier(backbone, preparation, head=…)",
+        )
+    return subject.class_count

@@ -1,0 +1,1 @@
+"""What is explained: classifiers, and how to read and run them."""

@@ -1,0 +1,408 @@
+"""What is explained: a network, how its input is prepared, what its output means."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from regard.errors import ClassifierError, LayerError, NotFiniteError, PixelsError, RegardError
+from regard.images import Geometry, Photo, Pixels
+from regard.labels import Outputs
+from regard.models import passes
+from regard.models.preparation import Preparation
+from regard.models.taps import Place, read, untouched
+from regard.models.transformer import Tokens, find_tokens
+from regard.targets import Output
+
+logger = logging.getLogger("regard")
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Classifier:
+    """A network that regard can explain. The network stays the caller's: never converted, never altered.
+
+    Args:
+        network: maps prepared pixels (B, channels, H, W) to logits (B, C), or to embeddings (B, D) where
+            `head` is given or there is no head. Tuples and model outputs with `.logits` are unwrapped.
+        preparation: how photos become its input.
+        labels: one name per class; a name may hold synonyms, separated by commas.
+        outputs: what the output means: "softmax" (exclusive classes), "sigmoid" (independent classes),
+            "scalar" (measurements), "embedding" (no head). Default: "embedding" where the network's own
+            classification layer is an identity, else "softmax".
+        head: layer on top of the network's embedding: self-supervised backbone plus one's own classes.
+        name: for results; default the network's class.
+        precision: "bfloat16" runs the network under autocast, unless its weights are bfloat16 themselves.
+            Softmax, sums and maps are float32 either way.
+
+    Raises:
+        ClassifierError: the network cannot run on its own preparation, or labels do not fit its output.
+
+    One picture of the mean colour is passed at construction, so that what does not fit fails here.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preparation: Preparation,
+        *,
+        labels: Sequence[str] | None = None,
+        outputs: Outputs | None = None,
+        head: nn.Module | None = None,
+        name: str | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        self.network = network
+        self.module = _unwrapped(network)
+        self.preparation = preparation
+        self.head = head
+        self.name = name or type(self.module).__name__
+        self.precision = precision
+        self._check_arguments(outputs)
+        self._head_layer = None if head is not None else _own_head(self.module)
+        self.outputs: Outputs = outputs or ("embedding" if self._headless() else "softmax")
+        self.class_count, self.width = self._probe()
+        self.labels = self._checked_labels(labels)
+        self._hashed: tuple[tuple[object, ...], str] | None = None
+
+    def prepare(self, photos: Photo | Sequence[Photo] | Tensor) -> Pixels:
+        """Photos (paths, PIL images, uint8 arrays) → prepared pixels (B, channels, H, W) on the classifier's device.
+
+        A float tensor counts as prepared already, and is checked as such.
+
+        Raises:
+            PhotoError: a photo cannot be read.
+            PixelsError: a tensor cannot have been prepared.
+        """
+        if isinstance(photos, Pixels):
+            return photos.to(self.device)
+        if isinstance(photos, Tensor):
+            self._check_pixels(photos)
+            height, width = photos.shape[2:]
+            values = photos.detach().clone() if photos.is_inference() else photos
+            return Pixels.of(values.to(self.device), [Geometry.whole((height, width))] * len(photos))
+        listed = (
+            [photos] if isinstance(photos, (str, Image.Image, np.ndarray)) or hasattr(photos, "__fspath__") else photos
+        )
+        listed = list(listed)
+        if not listed:
+            raise PixelsError("there are no photos")
+        return self.preparation(listed).to(self.device)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Logits (B, C), float32; embeddings (B, D) without a head.
+
+        One pass in eval mode; it records gradients if the caller does.
+        """
+        prepared = self.prepare(pixels).as_subclass(Tensor)
+        self.check_finite(prepared)
+        with self.untouched():
+            return self.forward(prepared)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """The embedding (B, D), float32: what the head reads. In chunks, without gradients.
+
+        Raises:
+            ClassifierError: the network keeps its head to itself; pass backbone and head apart.
+        """
+        prepared = self.prepare(pixels).as_subclass(Tensor)
+        self.check_finite(prepared)
+
+        def chunk(numbers: Tensor) -> Tensor:
+            embedding = self.respond(prepared[numbers]).embedding
+            if embedding is None:
+                raise ClassifierError(
+                    f"the embedding of {self.name} is not known: no linear layer gives its output",
+                    remedy="pass the backbone and its head apart: Classifier(backbone, preparation, head=…)",
+                )
+            return embedding
+
+        return passes.in_chunks(self, len(prepared), prepared[:1], chunk)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """One pass without checks, in the network's present mode: logits, or embeddings without a head."""
+        passes.count(forwards=len(pixels))
+        raw = self._run(pixels)
+        return at_least_float32(raw if self.head is None else self.head(raw))
+
+    def respond(self, pixels: Tensor) -> Output:
+        """One pass without checks: logits and embedding, each None where there is none."""
+        if self.outputs == "embedding":
+            return Output(None, self.forward(pixels))
+        if self.head is not None:
+            passes.count(forwards=len(pixels))
+            embedding = self._run(pixels)
+            return Output(at_least_float32(self.head(embedding)), at_least_float32(embedding))
+        if self._head_layer is None:
+            return Output(self.forward(pixels), None)
+        (embedding,), logits = read(self.module, [Place(self._head_layer, "input")], lambda: self.forward(pixels))
+        return Output(logits, at_least_float32(embedding))
+
+    def head_module(self) -> nn.Module | None:
+        """The layer that turns embeddings into logits, where it is known."""
+        return self.head if self._head_layer is None else self.module.get_submodule(self._head_layer)
+
+    def untouched(self) -> AbstractContextManager[Any, bool | None]:
+        """Eval mode for the block, and nothing changed afterwards; see `taps.untouched`."""
+        if any(module.training for module in self.module.modules()):
+            logger.info("%s is in training mode; it is read in eval mode and set back afterwards", self.name)
+        stack = contextlib.ExitStack()
+        stack.enter_context(untouched(self.module))
+        if self.head is not None:
+            stack.enter_context(untouched(self.head))
+        return stack
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's first parameter lies."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+    @functools.cached_property
+    def tokens(self) -> Tokens | None:
+        """The anatomy of a transformer; None for any other network."""
+        return find_tokens(self.module)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of weights, buffers, head and preparation: what a concept or a saved map belongs to.
+
+        Kept until a weight is changed, which torch counts per tensor.
+        """
+        tensors = dict(self._weights())
+        state = tuple((name, tensor.data_ptr(), _version(tensor)) for name, tensor in tensors.items())
+        if self._hashed is None or self._hashed[0] != state:
+            self._hashed = state, self._digest(tensors)
+        return self._hashed[1]
+
+    def _digest(self, tensors: dict[str, Tensor]) -> str:
+        digest = hashlib.sha256(json.dumps([self.preparation.to_dict(), self.outputs], sort_keys=True).encode())
+        for name in sorted(tensors):
+            tensor = tensors[name].detach().cpu().contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        for part, module in (("network", self.module), ("head", self.head)):
+            if module is not None:
+                for name, tensor in module.state_dict(keep_vars=True).items():
+                    if isinstance(tensor, Tensor):
+                        yield f"{part}.{name}", tensor
+
+    def _run(self, pixels: Tensor) -> Tensor:
+        first = next((parameter for parameter in self.module.parameters() if parameter.is_floating_point()), pixels)
+        autocast = self.precision == "bfloat16" and first.dtype is torch.float32
+        with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=autocast):
+            raw = _tensor_of(self.module(pixels.as_subclass(Tensor).to(first.dtype)), self.name)
+        return raw.float() if autocast else raw
+
+    def _probe(self) -> tuple[int | None, int | None]:
+        """(C, D) from one pass of the mean colour."""
+        height, width = self.preparation.frame
+        picture = torch.zeros(1, self.preparation.channels, height, width, device=self.device)
+        try:
+            with self.untouched(), torch.no_grad():
+                self._head_layer = self._confirmed_head(picture)
+                output = self.respond(picture)
+        except RegardError:
+            raise
+        except Exception as reason:
+            raise ClassifierError(
+                f"{self.name} cannot run on what its preparation gives",
+                came=f"{type(reason).__name__}: {reason}",
+                expected=f"a network that takes (B, {self.preparation.channels}, {height}, {width})",
+            ) from reason
+        for part in (output.logits, output.embedding):
+            if part is not None and (part.dim() != 2 or len(part) != 1):
+                raise ClassifierError(
+                    f"{self.name} does not return one row per picture",
+                    came=f"{tuple(part.shape)} for one picture",
+                    expected="(1, C) logits, or (1, D) embeddings with a head",
+                    remedy="pool the backbone's feature map or choose its class token first",
+                )
+        return _columns(output.logits), _columns(output.embedding)
+
+    def _confirmed_head(self, picture: Tensor) -> str | None:
+        """The head layer, if what it gives is what the network returns."""
+        if self._head_layer is None or self.outputs == "embedding":
+            return None
+        place = Place(self._head_layer, "output")
+        try:
+            (given,), returned = read(self.module, [place], lambda: self._run(picture))
+        except LayerError:
+            return None
+        same = returned is not None and given.shape == returned.shape and torch.equal(given.to(returned), returned)
+        return self._head_layer if same else None
+
+    def _headless(self) -> bool:
+        if self.head is not None or self._head_layer is not None:
+            return False
+        getter = getattr(self.module, "get_classifier", None)
+        named = getter() if callable(getter) else getattr(self.module, "head", None)
+        return isinstance(named, nn.Identity) or _config_says_backbone(self.module)
+
+    def _check_arguments(self, outputs: Outputs | None) -> None:
+        if not isinstance(self.network, nn.Module):
+            raise ClassifierError("the network is no nn.Module", came=type(self.network).__name__)
+        if not isinstance(self.preparation, Preparation):
+            raise ClassifierError(
+                "the second argument says how photos are prepared",
+                came=type(self.preparation).__name__,
+                expected="regard.Preparation(size=…, mean=…, std=…)",
+            )
+        if outputs is not None and outputs not in get_args(Outputs):
+            raise ClassifierError("no such outputs", came=repr(outputs), expected=", ".join(get_args(Outputs)))
+        if outputs == "embedding" and self.head is not None:
+            raise ClassifierError("a classifier with a head has other outputs than embeddings")
+        if self.precision not in get_args(Precision):
+            raise ClassifierError(
+                "no such precision", came=repr(self.precision), expected=", ".join(get_args(Precision))
+            )
+        if any(parameter.is_inference() for parameter in self.module.parameters()):
+            raise ClassifierError(
+                "the network was made inside torch.inference_mode(), so nothing can be differentiated in it",
+                remedy="make or load it outside",
+            )
+
+    def _checked_labels(self, labels: Sequence[str] | None) -> list[str] | None:
+        if labels is None:
+            return None
+        named = list(labels)
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in named):
+            raise ClassifierError("labels are a list of names", came=f"{labels!r:.60}")
+        if len(named) != self.class_count:
+            raise ClassifierError(
+                "the labels do not fit the network's output",
+                came=f"{len(named)} labels",
+                expected="no labels without a head" if self.class_count is None else f"{self.class_count} labels",
+            )
+        return named
+
+    def _check_pixels(self, pixels: Tensor) -> None:
+        channels = self.preparation.channels
+        if pixels.dim() != 4 or pixels.shape[1] != channels or not pixels.is_floating_point() or len(pixels) == 0:
+            raise PixelsError(
+                "a tensor counts as prepared pixels only as floats of the right shape",
+                came=f"{pixels.dtype} {tuple(pixels.shape)}",
+                expected=f"float32 (B, {channels}, H, W)",
+                remedy="give paths, PIL images or uint8 arrays to have them prepared",
+            )
+        if self.tokens is not None:
+            self.tokens.check_frame(pixels)
+        finite = pixels.detach()[pixels.detach().isfinite()]
+        if finite.numel() == 0:
+            return
+        low, high = float(finite.min()), float(finite.max())
+        largest = max(
+            max(abs(m), abs(1 - m)) / s for m, s in zip(self.preparation.mean, self.preparation.std, strict=True)
+        )
+        scaled = any(m != 0 or s != 1 for m, s in zip(self.preparation.mean, self.preparation.std, strict=True))
+        if high > 8 * largest or low < -8 * largest or (scaled and 0 <= low < high <= 1):
+            raise PixelsError(
+                "these pixels cannot have been prepared for this classifier",
+                came=f"values from {low:.3g} to {high:.3g}",
+                expected=f"(colour − {self.preparation.mean}) / {self.preparation.std}, colours in [0, 1]",
+                remedy="classifier.prepare(photos) does it; or subtract mean and divide by std yourself",
+            )
+
+    def check_finite(self, pixels: Tensor) -> None:
+        """Refuse NaN or infinity in pixels, with its place."""
+        if bool(pixels.isfinite().all()):
+            return
+        place = (~pixels.isfinite()).nonzero()[0].tolist()
+        raise NotFiniteError(
+            "the pixels hold NaN or infinity",
+            came=f"{float(pixels[tuple(place)])} at " + "image {}, channel {}, row {}, column {}".format(*place),
+            remedy='on_nan="skip" leaves such images out, "propagate" lets the value through',
+        )
+
+    def blame_for_nan(self) -> str:
+        """Name the weights that hold NaN or infinity, or say that none does."""
+        bad = [
+            name for name, tensor in self._weights() if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+        ]
+        if not bad:
+            return "all weights are finite; the network itself overflows on this picture"
+        return f"the weight {bad[0].partition('.')[2]!r} holds NaN or infinity" + (
+            f" ({len(bad)} in all)" if bad[1:] else ""
+        )
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precisions → float32; float32 and float64 as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _unwrapped(network: nn.Module) -> nn.Module:
+    """The module inside torch.compile, DataParallel and DistributedDataParallel, where taps can reach it."""
+    while isinstance(network, nn.Module):
+        if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            network = network.module
+        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
+            network = inner
+        else:
+            break
+    return network
+
+
+def _own_head(network: nn.Module) -> str | None:
+    """Path of the network's last linear layer, if its columns are the network's output.
+
+    The classification layer that the network names itself (timm), else the last linear layer by
+    definition order; whether it really gives the output shows in the pass that reads it.
+    """
+    getter = getattr(network, "get_classifier", None)
+    if callable(getter):
+        named = getter()
+        return next((path for path, module in network.named_modules() if module is named and _is_linear(module)), None)
+    linear = [path for path, module in network.named_modules() if _is_linear(module)]
+    last = linear[-1] if linear else None
+    top = None if last is None else last.split(".")[0]
+    children = [name for name, _ in network.named_children()]
+    return last if top is not None and children and top == children[-1] else None
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear)
+
+
+def _config_says_backbone(network: nn.Module) -> bool:
+    """A transformers model without a classification layer returns hidden states and no logits."""
+    return hasattr(network, "config") and not any(hasattr(network, name) for name in ("classifier", "score", "head"))
+
+
+def _tensor_of(output: Any, name: str) -> Tensor:
+    """The tensor in whatever a network returns."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, dict) or hasattr(output, "to_tuple"):
+        for key in ("logits", "image_embeds", "last_hidden_state"):
+            found = output.get(key) if isinstance(output, dict) else getattr(output, key, None)
+            if isinstance(found, Tensor):
+                return found[:, 0] if found.dim() == 3 else found
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise ClassifierError(
+        f"{name} returns nothing that can be read as logits or embeddings",
+        came=type(output).__name__,
+        expected="a tensor, a tuple that begins with one, or an output with .logits",
+    )
+
+
+def _columns(part: Tensor | None) -> int | None:
+    return None if part is None else part.shape[1]
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version

@@ -1,0 +1,137 @@
+"""Classifier files: weights as safetensors, and a JSON header that says how to build what they belong to."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from regard.errors import ClassifierError, FileFormatError
+from regard.labels import Outputs
+
+FORMAT = "regard.classifier"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a classifier file says of itself.
+
+    Attributes:
+        name: of the classifier.
+        architecture: a name that `regard.load` builds, such as "timm:vit_small_patch14_dinov2".
+        arguments: for the builder.
+        preparation: fields of `Preparation`.
+        outputs: what the output means.
+        labels: one per class, or None.
+        about: origin, licence, training, measured accuracy: for people.
+    """
+
+    name: str
+    architecture: str
+    arguments: Mapping[str, Any]
+    preparation: Mapping[str, Any]
+    outputs: Outputs
+    labels: list[str] | None
+    about: Mapping[str, Any]
+
+
+def write_classifier(path: Path, header: Header, weights: Mapping[str, Tensor]) -> None:
+    """Write a classifier file that `regard.load(path)` reads."""
+    text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(header)}, ensure_ascii=False)
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}, metadata={"regard": text}))
+
+
+def read_header(path: Path) -> Header:
+    """The header of a classifier file.
+
+    Raises:
+        FileFormatError: no such file, no safetensors, no classifier, or of a newer format.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"there is no file {str(path)!r}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("regard", "{}"))
+    except (SafetensorError, ValueError, OSError) as reason:
+        raise FileFormatError(f"{str(path)!r} is not a readable safetensors file", came=str(reason)) from reason
+    if header.get("format") != FORMAT:
+        raise FileFormatError(
+            f"{str(path)!r} does not say which network its weights belong to",
+            came=str(header.get("format") or "no regard header"),
+            remedy=f'name it: regard.load("timm:NAME", weights="{path.name}")',
+        )
+    if header["format_version"] > FORMAT_VERSION:
+        raise FileFormatError(f"{str(path)!r} was written by a newer regard", remedy="upgrade regard")
+    return Header(**{name: header[name] for name in Header.__dataclass_fields__})
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Weights from a safetensors file, or from a torch file that holds tensors only; never from pickled code.
+
+    Wrappings that trainers add (`state_dict`, `model`, a `module.` before every name) are taken off.
+
+    Raises:
+        FileFormatError: no such file, or its content is something else.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"there is no file {str(path)!r}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as reason:
+        raise FileFormatError(
+            f"{str(path)!r} holds no plain weights",
+            came=str(reason).partition("\n")[0][:200],
+            expected="safetensors, or a torch file of tensors only (weights_only)",
+            remedy="where you trust it: torch.load it yourself and save network.state_dict() as safetensors",
+        ) from reason
+    return _unwrapped(loaded, path)
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights into a network, all of them and no others.
+
+    Raises:
+        ClassifierError: names or shapes that do not fit, with the first of them.
+    """
+    own = network.state_dict()
+    missing, surplus = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    differing = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    if not (missing or surplus or differing):
+        network.load_state_dict(dict(weights))
+        return
+    shape = (
+        differing and f"{differing[0]} is {tuple(weights[differing[0]].shape)}, not {tuple(own[differing[0]].shape)}"
+    )
+    raise ClassifierError(
+        f"the weights in {str(path)!r} are not those of this network",
+        came="; ".join(
+            text
+            for text in (
+                missing and f"{len(missing)} missing ({missing[0]}, …)",
+                surplus and f"{len(surplus)} too many ({surplus[0]}, …)",
+                shape,
+            )
+            if text
+        ),
+        remedy="check the architecture's name; another number of classes needs labels=[…] or num_classes=…",
+    )
+
+
+def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise FileFormatError(f"{str(path)!r} holds no plain weights", came=type(loaded).__name__)
+    return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}

@@ -1,0 +1,276 @@
+"""Many forward passes: masked, dropped or perturbed pictures, in one flat queue.
+
+A job is one row of one forward pass. Jobs of many images stand in one queue and are cut into
+chunks whatever image they belong to, so that every pass but the last is full. The chunk size
+comes from a memory budget, is halved when memory runs out, and is remembered per classifier.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from regard.errors import PixelsError, UnsupportedError
+from regard.fills import Fill, check_mask
+from regard.models.taps import Place, read, replaced
+
+if TYPE_CHECKING:
+    from regard.models.classifier import Classifier
+
+logger = logging.getLogger("regard")
+
+CPU_BUDGET = 512 * 2**20
+"""Bytes of activations a chunk may hold on a CPU; more only leaves the caches sooner."""
+DEVICE_SHARE = 0.5
+"""Share of a GPU's free memory that a chunk may hold."""
+LARGEST_CHUNK = 256
+
+
+@dataclass
+class Counter:
+    """Passes spent inside a `counted` block, in images: forwards, and backwards in images × targets."""
+
+    forwards: int = 0
+    backwards: int = 0
+
+
+_counter: ContextVar[Counter | None] = ContextVar("regard_passes", default=None)
+_remembered: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], int]] = WeakKeyDictionary()
+
+
+@contextmanager
+def counted() -> Iterator[Counter]:
+    """Count the passes of the block; an enclosing block counts them too. A pass that is stopped early counts whole."""
+    outer, counter = _counter.get(), Counter()
+    token = _counter.set(counter)
+    try:
+        yield counter
+    finally:
+        _counter.reset(token)
+        if outer is not None:
+            outer.forwards += counter.forwards
+            outer.backwards += counter.backwards
+
+
+def count(forwards: int = 0, backwards: int = 0) -> None:
+    """Add to the innermost counter, if there is one."""
+    counter = _counter.get()
+    if counter is not None:
+        counter.forwards += forwards
+        counter.backwards += backwards
+
+
+def run(classifier: Classifier, jobs: int, inputs: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """Logits (or embeddings, without a head) of `jobs` perturbed pictures, (jobs, C), float32.
+
+    Args:
+        classifier: the classifier.
+        jobs: how many.
+        inputs: job numbers (n,) → prepared pixels (n, 3, H, W), made only when their chunk comes.
+        like: one prepared picture (1, 3, H, W), from which the chunk size is measured.
+
+    Cost: `jobs` forwards; memory of one chunk.
+    """
+    return in_chunks(classifier, jobs, like, lambda numbers: classifier.forward(inputs(numbers)))
+
+
+def masked(
+    classifier: Classifier, pixels: Tensor, images: Tensor, masks: Callable[[Tensor], Tensor] | Tensor, fill: Fill
+) -> Tensor:
+    """Logits of pictures with parts removed, (J, C), float32.
+
+    Args:
+        classifier: the classifier.
+        pixels: (B, 3, H, W).
+        images: image number of each job, (J,).
+        masks: what stays, 1 = kept: (J, 1, H, W), or a function of job numbers (n,) → (n, 1, H, W).
+        fill: what the rest becomes.
+    """
+    images = images.to(pixels.device)
+    make = masks if callable(masks) else masks.to(pixels.device).__getitem__
+    _check_images(images, len(pixels))
+
+    def inputs(numbers: Tensor) -> Tensor:
+        chunk, kept = pixels[images[numbers]], make(numbers)
+        check_mask(chunk, kept)
+        return fill(chunk, kept)
+
+    return run(classifier, len(images), inputs, pixels[:1])
+
+
+def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequence[Tensor]) -> Tensor:
+    """Logits with patch tokens physically removed after the position embedding, (J, C), float32.
+
+    Class and register tokens always stay, and every token keeps its own position. Jobs with equal
+    numbers of tokens share passes, so the cost falls with the tokens: a quarter of the tokens is
+    about a quarter of a forward.
+
+    Args:
+        classifier: of a transformer.
+        pixels: (B, 3, H, W).
+        images: image number of each job, (J,).
+        kept: per job, the indices of the patch tokens that stay, row-major, in any order.
+
+    Raises:
+        UnsupportedError: the network cannot drop tokens, with the reason.
+    """
+    tokens = classifier.tokens
+    if tokens is None:
+        raise UnsupportedError(
+            "only a transformer can drop tokens; this network has none", remedy="mask pixels with a fill instead"
+        )
+    if tokens.cannot_drop is not None:
+        raise UnsupportedError("this transformer cannot drop tokens", came=tokens.cannot_drop)
+    _check_images(images, len(pixels))
+    patches = tokens.patches(pixels)
+    for number, indices in enumerate(kept):
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < patches:
+            raise PixelsError("there is no such patch", came=f"job {number}", expected=f"0 to {patches - 1}")
+    place = Place(tokens.blocks[0], "input")
+    embedded = _embedded(classifier, pixels, place)
+    lengths = torch.tensor([len(indices) for indices in kept])
+    results: Tensor | None = None
+    for length in lengths.unique(sorted=True).tolist():
+        group = (lengths == length).nonzero()[:, 0]
+        rows = torch.stack([kept[job] for job in group.tolist()]).to(pixels.device) + tokens.prefix
+        prefix = torch.arange(tokens.prefix, device=pixels.device).expand(len(rows), -1)
+        stay, owner = torch.cat([prefix, rows], dim=1), images.to(pixels.device)[group.to(pixels.device)]
+        logits = in_chunks(
+            classifier,
+            len(group),
+            pixels[:1],
+            lambda numbers, stay=stay, owner=owner: _from_tokens(  # type: ignore[misc]
+                classifier, place, pixels, embedded[owner[numbers][:, None], stay[numbers]]
+            ),
+        )
+        results = logits.new_empty(len(kept), logits.shape[1]) if results is None else results
+        results[group.to(logits.device)] = logits
+    if results is None:
+        raise PixelsError("there are no jobs")
+    return results
+
+
+def _embedded(classifier: Classifier, pixels: Tensor, place: Place) -> Tensor:
+    """Tokens (B, N, D) as they enter the first block, positions added."""
+
+    def chunk(numbers: Tensor) -> Tensor:
+        (tokens,), _ = read(classifier.module, [place], lambda: classifier.forward(pixels[numbers]), stop=True)
+        return tokens
+
+    return in_chunks(classifier, len(pixels), pixels[:1], chunk)
+
+
+def _from_tokens(classifier: Classifier, place: Place, pixels: Tensor, tokens: Tensor) -> Tensor:
+    """Run the blocks on given tokens (n, k, D): one picture's pixels pay for the embedding that is thrown away."""
+    with replaced(classifier.module, place, lambda embedded: tokens.to(embedded.dtype)):
+        logits = classifier.forward(pixels[:1])
+    count(forwards=len(tokens) - 1)
+    return logits
+
+
+def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
+    """Call `evaluate` on consecutive job numbers, a chunk at a time, and join the results along the first axis.
+
+    Args:
+        classifier: whose chunk size is used and remembered.
+        jobs: how many.
+        like: one prepared picture (1, 3, H, W).
+        evaluate: job numbers (n,) → results (n, …).
+    """
+    if jobs == 0:
+        raise PixelsError("there are no jobs")
+    with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
+        results: list[Tensor] = []
+        start, size = 0, chunk_size(classifier, like)
+        while start < jobs:
+            numbers = torch.arange(start, min(start + size, jobs), device=like.device)
+            try:
+                results.append(evaluate(numbers))
+            except RuntimeError as reason:
+                if not is_out_of_memory(reason) or size == 1:
+                    raise
+                size = max(1, size // 2)
+                remember_chunk(classifier, like, size)
+                logger.info("out of memory: passes now hold %d pictures", size)
+                continue
+            start += len(numbers)
+        return torch.cat(results)
+
+
+def chunk_size(classifier: Classifier, like: Tensor) -> int:
+    """How many pictures a pass may hold: budget ÷ measured bytes of one picture's largest activations.
+
+    Measured once per classifier, input shape and precision by a pass of one picture, in which the
+    two largest neighbouring layers set the peak; inference frees the rest.
+    """
+    known = _remembered.setdefault(classifier.module, {})
+    key = _chunk_key(classifier, like)
+    if key not in known:
+        per_picture = max(1, _activation_bytes(classifier, like))
+        known[key] = max(1, min(LARGEST_CHUNK, _budget(like.device) // per_picture))
+    return known[key]
+
+
+def remember_chunk(classifier: Classifier, like: Tensor, size: int) -> None:
+    """Keep a smaller chunk size, found the hard way."""
+    _remembered.setdefault(classifier.module, {})[_chunk_key(classifier, like)] = size
+
+
+def is_out_of_memory(reason: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the host."""
+    text = str(reason)
+    return isinstance(reason, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _chunk_key(classifier: Classifier, like: Tensor) -> tuple[object, ...]:
+    return tuple(like.shape[1:]), classifier.precision, str(like.device)
+
+
+def _activation_bytes(classifier: Classifier, like: Tensor) -> int:
+    """4 × the largest (input + output) of a layer that holds no others, for one picture.
+
+    Four, since a block keeps its residual and attention its queries, keys and values.
+    """
+    largest = 0
+
+    def measure(_: nn.Module, arguments: tuple[object, ...], output: object) -> None:
+        nonlocal largest
+        tensors = [tensor for tensor in (*arguments, output) if isinstance(tensor, Tensor)]
+        largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+
+    handles = []
+    token = _counter.set(None)
+    try:
+        for module in classifier.module.modules():
+            if next(module.children(), None) is None:
+                handles.append(module.register_forward_hook(measure))  # noqa: PERF401 (each is removed, whatever fails)
+        with torch.no_grad():
+            classifier.forward(like)
+    finally:
+        _counter.reset(token)
+        for handle in handles:
+            handle.remove()
+    return 4 * largest
+
+
+def _budget(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * DEVICE_SHARE)
+    return CPU_BUDGET
+
+
+def _check_images(images: Tensor, available: int) -> None:
+    if images.dim() != 1 or images.dtype.is_floating_point or len(images) == 0:
+        raise PixelsError("image numbers are whole numbers (J,)", came=f"{images.dtype} {tuple(images.shape)}")
+    if not 0 <= int(images.min()) <= int(images.max()) < available:
+        raise PixelsError(
+            "a job names an image that is not there", came=f"{int(images.max())}", expected=f"0 to {available - 1}"
+        )

@@ -1,0 +1,189 @@
+"""Reading inside a network during one pass, leaving no trace.
+
+A tap is a forward hook that lives for one call. Layers are named by their dotted path in the
+network (`blocks.11.norm1`); "input" is the first positional argument, "output" the tensor returned.
+Hooks are removed in `finally`, whatever happens in between, and hold nothing afterwards.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from regard.errors import LayerError
+
+At = Literal["input", "output"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor inside a network: the input or output of a layer."""
+
+    layer: str
+    at: At = "output"
+
+    def __str__(self) -> str:
+        return f"{self.at} of {self.layer!r}"
+
+
+class _Enough(BaseException):
+    """Ends a pass once all is read; no Exception, so that a network's own handlers let it through."""
+
+
+def find_layer(network: nn.Module, name: str) -> nn.Module:
+    """The layer of that dotted path.
+
+    Raises:
+        LayerError: with the nearest names.
+    """
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        names = [path for path, _ in network.named_modules() if path]
+        close = difflib.get_close_matches(name, names, n=4) or names[-4:]
+        raise LayerError(f"the network has no layer {name!r}", expected=f"perhaps {', '.join(close)}") from None
+
+
+def read(
+    network: nn.Module, places: list[Place], call: Callable[[], Result], *, stop: bool = False
+) -> tuple[list[Tensor], Result | None]:
+    """Run `call`, which must run `network`, and keep the tensors at `places`.
+
+    Args:
+        network: the network.
+        places: what to read.
+        call: runs one pass.
+        stop: end the pass as soon as all is read; what comes after costs nothing then.
+
+    Returns:
+        The tensors in the order of places, and what the call returned (None if it was stopped).
+
+    Raises:
+        LayerError: a layer is missing, does not run, runs more than once, or gives no tensor.
+    """
+    found: dict[Place, Tensor] = {}
+
+    def keep(place: Place, tensor: Tensor) -> None:
+        if place in found:
+            raise LayerError(
+                f"the layer {place.layer!r} runs more than once in a pass", remedy="tap a layer that runs once"
+            )
+        found[place] = tensor
+        if stop and len(found) == len(set(places)):
+            raise _Enough
+
+    result: Result | None = None
+    with _hooked(network, places, keep):
+        try:
+            result = call()
+        except _Enough:
+            result = None
+    missing = [place for place in places if place not in found]
+    if missing:
+        raise LayerError(f"the layer {missing[0].layer!r} does not run when the network is called")
+    return [found[place] for place in places], result
+
+
+@contextmanager
+def replaced(network: nn.Module, place: Place, replacement: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While the block runs, the tensor at `place` is what `replacement` makes of it."""
+    with _hooked(network, [place], lambda _, tensor: replacement(tensor)):
+        yield
+
+
+def differentiable_from(network: nn.Module, place: Place, call: Callable[[], Result]) -> tuple[Tensor, Result]:
+    """Run `call` with a leaf at `place`, recording gradients only from there on.
+
+    What lies before runs without a graph, whatever the parameters require, so the pass costs what a
+    plain pass costs, and a later backward only what lies behind `place`. The network receives a
+    copy of the leaf, which it may change in place (ReLU does) without touching what was read.
+
+    Returns:
+        The leaf, whose gradient is wanted, and what the call returned.
+    """
+    leaves: list[Tensor] = []
+
+    def plant(_: Place, tensor: Tensor) -> Tensor:
+        if leaves:
+            raise LayerError(f"the layer {place.layer!r} runs more than once in a pass")
+        leaves.append(tensor.detach().clone().requires_grad_())
+        torch.set_grad_enabled(True)
+        return leaves[0].clone()
+
+    with torch.inference_mode(False), torch.no_grad(), _hooked(network, [place], plant):
+        result = call()
+    if not leaves:
+        raise LayerError(f"the layer {place.layer!r} does not run when the network is called")
+    return leaves[0], result
+
+
+@contextmanager
+def _hooked(network: nn.Module, places: list[Place], act: Callable[[Place, Tensor], Tensor | None]) -> Iterator[None]:
+    """Hooks on all places that call `act` and put what it returns, if anything, in the tensor's stead."""
+    handles = []
+    try:
+        for place in dict.fromkeys(places):
+            layer = find_layer(network, place.layer)
+            if place.at == "input":
+                handles.append(layer.register_forward_pre_hook(_on_input(place, act)))
+            else:
+                handles.append(layer.register_forward_hook(_on_output(place, act)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _on_input(place: Place, act: Callable[[Place, Tensor], Tensor | None]) -> Callable[..., Any]:
+    def hook(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not arguments or not isinstance(arguments[0], Tensor):
+            raise LayerError(f"the layer {place.layer!r} receives no tensor as its first argument")
+        changed = act(place, arguments[0])
+        return None if changed is None else (changed, *arguments[1:])
+
+    return hook
+
+
+def _on_output(place: Place, act: Callable[[Place, Tensor], Tensor | None]) -> Callable[..., Any]:
+    def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return act(place, output)
+        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+            changed = act(place, output[0])
+            return None if changed is None else type(output)([changed, *output[1:]])
+        raise LayerError(f"the layer {place.layer!r} returns no tensor", came=type(output).__name__)
+
+    return hook
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Run the block with the network in eval mode; afterwards everything is as it was, also on an error.
+
+    Kept: every module's own training flag, every parameter's `requires_grad` and `.grad`, gradient
+    mode, and the random state of the CPU and of the devices that hold the network.
+    """
+    training = [(module, module.training) for module in network.modules()]
+    parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in network.parameters()]
+    devices = {parameter.device.index for parameter, _, _ in parameters if parameter.device.type == "cuda"}
+    recording = torch.is_grad_enabled()
+    with torch.random.fork_rng(devices=[device for device in devices if device is not None]):
+        try:
+            for module, was_training in training:
+                if was_training:
+                    module.training = False
+            yield
+        finally:
+            for module, was_training in training:
+                module.training = was_training
+            for parameter, required, gradient in parameters:
+                parameter.requires_grad_(required)
+                parameter.grad = gradient
+            torch.set_grad_enabled(recording)

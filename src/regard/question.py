@@ -1,0 +1,159 @@
+"""What a person asked, in the one form that explainers and metrics see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.errors import TargetError
+from regard.labels import Subject, class_count, class_name
+from regard.targets import Class, Output, PerImage, Target, log_probabilities, logits_of, single, top
+
+
+@dataclass(frozen=True)
+class TargetAnswer:
+    """One target on one image, answered: what the map speaks about.
+
+    Attributes:
+        name: in words.
+        index: class index, None where the target is no single class.
+        score: the target's value; a logit for a class.
+        probability: of the class, where the classifier gives one.
+    """
+
+    name: str
+    index: int | None
+    score: float | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """T targets for B images, checked against one classifier."""
+
+    targets: tuple[Target, ...]
+    subject: Subject = field(repr=False)
+
+    def scores(self, output: Output) -> Tensor:
+        """Values of all targets, (B, T), float32."""
+        return torch.stack([target.scores(output).float() for target in self.targets], dim=1)
+
+    def cotangents(self, output: Output) -> Output:
+        """Gradients of every target with respect to the output, as (T, B, C) and (T, B, D), float32.
+
+        Logits of classes are one-hot and written by one scatter, so that a thousand of them
+        cost no autograd at all; every other target is differentiated through the output alone.
+        A part that no target reads is None.
+        """
+        logits, embedding = (
+            None if part is None else part.detach().float() for part in (output.logits, output.embedding)
+        )
+        plain = Output(logits, embedding)
+        of_logits = None if logits is None else logits.new_zeros(len(self.targets), *logits.shape)
+        of_embedding = None if embedding is None else embedding.new_zeros(len(self.targets), *embedding.shape)
+        reads_logits = reads_embedding = False
+        for place, target in enumerate(self.targets):
+            indices = target.indices(plain)
+            if indices is not None:
+                assert of_logits is not None
+                of_logits[place].scatter_(1, indices[:, None], 1.0)
+                reads_logits = True
+                continue
+            by_logits, by_embedding = _gradient(target, plain)
+            if by_logits is not None and of_logits is not None:
+                of_logits[place], reads_logits = by_logits, True
+            if by_embedding is not None and of_embedding is not None:
+                of_embedding[place], reads_embedding = by_embedding, True
+        return Output(of_logits if reads_logits else None, of_embedding if reads_embedding else None)
+
+    def take(self, images: slice) -> Question:
+        """The same question about a slice of the images."""
+        return replace(self, targets=tuple(target.take(images) for target in self.targets))
+
+    def answers(self, output: Output) -> tuple[tuple[TargetAnswer, ...], ...]:
+        """Per image, per target: name, class index, score, probability."""
+        known = output.logits if output.logits is not None else output.embedding
+        assert known is not None
+        images = len(known)
+        columns = [self._column(target, output, images) for target in self.targets]
+        return tuple(zip(*columns, strict=True))
+
+    def _column(self, target: Target, output: Output, images: int) -> list[TargetAnswer]:
+        scores = target.scores(output).float().tolist()
+        indices = target.indices(output)
+        if indices is None:
+            names = target.names(self.subject, images)
+            return [TargetAnswer(name, None, score, None) for name, score in zip(names, scores, strict=True)]
+        chosen: list[int] = indices.tolist()
+        chances: list[float | None] = [None] * images
+        if self.subject.outputs in ("softmax", "sigmoid"):
+            logged = log_probabilities(logits_of(output).float(), self.subject.outputs)
+            chances = list(logged.gather(1, indices[:, None]).exp()[:, 0].tolist())
+        return [
+            TargetAnswer(class_name(index, self.subject), index, score, chance)
+            for index, score, chance in zip(chosen, scores, chances, strict=True)
+        ]
+
+
+def ask(targets: Any, subject: Subject, images: int) -> Question:
+    """What a person wrote as targets → a `Question` that fits the classifier and the images.
+
+    Args:
+        targets: an index, a label, a target, a list of those (applied to every image), a
+            `PerImage`, or None for the likeliest class.
+        subject: the classifier.
+        images: how many there are.
+
+    Raises:
+        TargetError: unknown, ambiguous, negative, out of range, ragged, a bare tensor, or
+            something this classifier cannot be asked.
+    """
+    if isinstance(targets, PerImage):
+        columns: Sequence[Target] = targets.columns(images)
+    else:
+        columns = _listed(default_targets(subject, 1) if targets is None else targets)
+    if not columns:
+        raise TargetError("the list of targets is empty")
+    return Question(tuple(target.bind(subject) for target in columns), subject)
+
+
+def default_targets(subject: Subject, count: int) -> list[Target]:
+    """What is asked when nothing is asked: the `count` likeliest classes, or the first measurements.
+
+    Raises:
+        TargetError: the classifier has no head.
+    """
+    classes = class_count(subject)
+    if subject.outputs == "scalar":
+        return [Class(index) for index in range(min(count, classes))]
+    return top(min(count, classes))
+
+
+def _listed(targets: Any) -> list[Target]:
+    if isinstance(targets, (list, tuple)):
+        return [target for item in targets for target in _listed(item)]
+    return [single(targets)]
+
+
+def _gradient(target: Target, output: Output) -> tuple[Tensor | None, Tensor | None]:
+    """Gradient of the sum over images of a target's scores, with respect to logits and embedding.
+
+    The sum is a shortcut for "of each image's own score" only where images do not touch each
+    other, which targets promise.
+    """
+    with torch.enable_grad():
+        leaves = [None if part is None else part.clone().requires_grad_() for part in (output.logits, output.embedding)]
+        scores = target.scores(Output(*leaves))
+        present = [leaf for leaf in leaves if leaf is not None]
+        if not scores.requires_grad:
+            raise TargetError(
+                "the target does not depend on the output in a way that can be differentiated",
+                remedy="a function must be made of torch operations on its argument",
+            )
+        gradients = iter(torch.autograd.grad(scores.sum(), present, allow_unused=True))
+    by_logits, by_embedding = (None if leaf is None else next(gradients) for leaf in leaves)
+    return by_logits, by_embedding

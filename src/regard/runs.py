@@ -1,0 +1,247 @@
+"""Run folders: the one owner of result files.
+
+A run is the folder of one command's results:
+
+    configuration.json   what was asked, written first; its hash keys every row
+    rows/                Parquet parts while it runs, each written whole and then renamed into place
+    log.jsonl            what happened, one JSON object a line
+    rows.parquet         all rows in order, written when the run is complete
+    index.csv            the same for people and spreadsheets
+    manifest.json        versions, counts, times; written last: a folder without it is unfinished
+
+A row is keyed by (configuration hash, image, method, target). An unfinished run is continued by the
+same command with the same configuration; rows that are there are not computed again.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+
+from regard.errors import RunError
+
+FORMAT_VERSION = 1
+KEY = ("configuration_hash", "image", "method", "target")
+
+_CONFIGURATION, _MANIFEST, _LOG = "configuration.json", "manifest.json", "log.jsonl"
+_PARTS, _ROWS, _INDEX = "rows", "rows.parquet", "index.csv"
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """SHA-256 of a configuration's canonical JSON: the same for the same question, in any order of keys."""
+    canonical = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that is open for writing; make one with `Run.open`."""
+
+    folder: Path
+    command: str
+    configuration: Mapping[str, Any]
+    started: str
+
+    @classmethod
+    def open(cls, folder: Path, command: str, configuration: Mapping[str, Any], force: bool = False) -> Run:
+        """Create a run folder, or continue an unfinished one of the same configuration.
+
+        Args:
+            folder: where; must not hold anything else.
+            command: the regard command.
+            configuration: all that the numbers depend on, JSON values only.
+            force: remove a run that stands there first. Never removes a folder that is no run.
+
+        Raises:
+            RunError: the folder holds other files, a finished run, or a run of another configuration.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{str(folder)!r} is a file", remedy="give a folder, or none for a new one")
+        if force and folder.exists() and any(folder.iterdir()):
+            _remove(folder)
+        if folder.exists() and any(folder.iterdir()):
+            _check_resumable(folder, configuration)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_atomically(folder / _CONFIGURATION, _to_json({"command": command, "configuration": configuration}))
+        run = cls(folder, command, configuration, _now())
+        run.log("started", version=metadata.version("regard"), configuration_hash=run.configuration_hash)
+        return run
+
+    @property
+    def configuration_hash(self) -> str:
+        """The hash that keys every row of this run."""
+        return configuration_hash(self.configuration)
+
+    def write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows as one Parquet part. Each needs image, method and target; the hash is added here."""
+        if not rows:
+            return
+        missing = [name for name in KEY[1:] for row in rows if name not in row]
+        if missing:
+            raise RunError("a row lacks part of its key", came=f"no {missing[0]!r}", expected=", ".join(KEY[1:]))
+        table = arrow.Table.from_pylist([{KEY[0]: self.configuration_hash, **row} for row in rows])
+        parts = self.folder / _PARTS
+        parts.mkdir(exist_ok=True)
+        place = parts / f"{len(list(parts.glob('*.parquet'))):06d}.parquet"
+        unfinished = place.with_suffix(".unfinished")
+        parquet.write_table(table, unfinished)
+        unfinished.replace(place)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows so far, sorted by key; a key that was written twice counts once, the later row."""
+        parts = sorted((self.folder / _PARTS).glob("*.parquet")) or list(self.folder.glob(_ROWS))
+        found = {_key(row): row for part in parts for row in parquet.read_table(part).to_pylist()}
+        return [found[key] for key in sorted(found)]
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Append one line to the log."""
+        with (self.folder / _LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": _now(), "event": event, **fields}, ensure_ascii=False) + "\n")
+
+    def finish(self, **facts: Any) -> None:
+        """Merge the rows into one file and write the manifest; the run is complete then.
+
+        Args:
+            facts: what else the manifest says: counts, classifier, seeds.
+        """
+        rows = self.rows()
+        if rows:
+            unfinished = self.folder / f"{_ROWS}.unfinished"
+            parquet.write_table(arrow.Table.from_pylist(rows), unfinished)
+            unfinished.replace(self.folder / _ROWS)
+            _write_atomically(self.folder / _INDEX, _to_csv(rows))
+        self.log("finished", rows=len(rows))
+        manifest = {
+            "format": "regard.run",
+            "version": FORMAT_VERSION,
+            "command": self.command,
+            "arguments": sys.argv[1:],
+            "configuration": self.configuration,
+            "configuration_hash": self.configuration_hash,
+            "started": self.started,
+            "finished": _now(),
+            "rows": len(rows),
+            "versions": versions(),
+            **facts,
+        }
+        _write_atomically(self.folder / _MANIFEST, _to_json(manifest))
+        shutil.rmtree(self.folder / _PARTS, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A complete run, read back."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read a complete run.
+
+    Raises:
+        RunError: no run, an unfinished one, or one of a newer regard.
+    """
+    if not (folder / _MANIFEST).is_file():
+        unfinished = (folder / _CONFIGURATION).is_file()
+        raise RunError(
+            f"{str(folder)!r} holds {'an unfinished run' if unfinished else 'no run'}",
+            remedy="give the same command again to finish it" if unfinished else "check the path",
+        )
+    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    if manifest.get("format") != "regard.run" or manifest.get("version", 0) > FORMAT_VERSION:
+        raise RunError(
+            f"this version of regard cannot read the run in {str(folder)!r}",
+            came=f"{manifest.get('format')} version {manifest.get('version')}",
+            expected=f"regard.run version {FORMAT_VERSION} or older",
+        )
+    rows = parquet.read_table(folder / _ROWS).to_pylist() if (folder / _ROWS).is_file() else []
+    return FinishedRun(folder, manifest, rows)
+
+
+def new_folder(command: str, parent: Path) -> Path:
+    """A folder for a new run under `parent` that does not exist yet, named by command and time."""
+    stem = f"{command}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    candidates = (parent / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def versions() -> dict[str, str]:
+    """The versions that a number may depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("regard", "regard-embedded", "torch", "timm", "numpy", "pillow"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_resumable(folder: Path, configuration: Mapping[str, Any]) -> None:
+    if (folder / _MANIFEST).is_file():
+        raise RunError(
+            f"{str(folder)!r} holds a finished run", remedy="choose another folder, or --force to replace the run"
+        )
+    if not (folder / _CONFIGURATION).is_file():
+        raise RunError(f"{str(folder)!r} holds other files and no run", remedy="choose an empty or a new folder")
+    there = json.loads((folder / _CONFIGURATION).read_text(encoding="utf-8"))["configuration"]
+    if configuration_hash(there) != configuration_hash(configuration):
+        differing = sorted(key for key in {*there, *configuration} if there.get(key) != configuration.get(key))
+        raise RunError(
+            f"{str(folder)!r} holds an unfinished run that asked something else",
+            came=f"another {', '.join(differing)}",
+            remedy="choose another folder, or --force to replace the run",
+        )
+
+
+def _remove(folder: Path) -> None:
+    if not (folder / _CONFIGURATION).is_file():
+        raise RunError(f"{str(folder)!r} holds other files and no run; --force replaces only runs")
+    shutil.rmtree(folder)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _to_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != KEY[0]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in KEY)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

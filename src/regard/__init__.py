@@ -62,7 +62,7 @@ _PUBLIC = {
     "top": "targets",
 }
 _MODULES = frozenset(
-    {"compat", "concepts", "drawing", "errors", "explainers", "fills", "images", "models", "runs", "targets"}
+    ["compat", "concepts", "drawing", "errors", "explainers", "fills", "images", "models", "question", "runs", "targets"]
 )
 
 __all__ = [*sorted(_PUBLIC), *sorted(_MODULES)]

@@ -38,7 +38,7 @@ UNSIGNED: Colormap = colormaps["inferno"]
 LONGEST = 640
 """Longer side of a drawn photo in pixels: enough to see a patch, small enough for hundreds of pictures."""
 _STRONGEST_COVER = 0.85
-_PANEL_INCHES = 3.0
+_PANEL_INCHES, _BAR_INCHES, _TITLE_INCHES = 3.0, 0.7, 0.55
 
 
 def scale_of(maps: Tensor, signed: bool) -> Normalize:
@@ -59,11 +59,11 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: b
         signed: which colours.
 
     Returns:
-        uint8 (height, width, 3). Cover grows with |value| as its square root, so that weak evidence is still seen.
+        uint8 (height, width, 3). Cover grows as |value|^0.75: weak evidence is still seen, and none is not.
     """
     grey = picture.astype(np.float32).mean(axis=2, keepdims=True) * 0.75 + picture.astype(np.float32) * 0.25
     strength = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)) / scale.vmax
-    cover = _STRONGEST_COVER * np.sqrt(np.clip(strength, 0, 1))[..., None]
+    cover = _STRONGEST_COVER * np.clip(strength, 0, 1)[..., None] ** 0.75
     colour = (SIGNED if signed else UNSIGNED)(scale(np.nan_to_num(values)))[..., :3] * 255
     laid = grey * (1 - cover) + colour * cover
     unseen = np.isnan(values)[..., None]
@@ -73,10 +73,12 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: b
 def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = None) -> Figure:
     """A grid: one row an image, first the picture, then one panel a target; see `Explanation.figure`."""
     rows, columns = explanation.maps.shape[:2]
-    figure = Figure(figsize=((columns + 1) * _PANEL_INCHES + 0.6, rows * (_PANEL_INCHES + 0.62)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns + 1, squeeze=False)
     pictures, placed = _placed(explanation, photos)
+    heights = [_PANEL_INCHES * min(2.5, picture.shape[0] / picture.shape[1]) for picture in pictures]
+    size = ((columns + 1) * _PANEL_INCHES + _BAR_INCHES, sum(heights) + _TITLE_INCHES * (rows + 0.5))
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns + 1, squeeze=False, height_ratios=heights)
     for row in range(rows):
         scale = scale_of(explanation.maps[row], explanation.signed)
         _show(grid[row, 0], pictures[row], _photo_title(explanation, row))
@@ -86,8 +88,9 @@ def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = 
         colours = ScalarMappable(scale, SIGNED if explanation.signed else UNSIGNED)
         bar = figure.colorbar(colours, ax=list(grid[row]), fraction=0.025, pad=0.01)
         bar.ax.tick_params(labelsize=7)
+        bar.ax.locator_params(nbins=5)
         bar.set_label("against ← → for" if explanation.signed else "attention →", fontsize=7)
-    figure.suptitle(f"{explanation.method} · {explanation.classifier}", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(f"{explanation.method} · {explanation.classifier}", fontsize=9, x=0.01, ha="left", parse_math=False)
     return figure
 
 
@@ -117,7 +120,7 @@ def _placed(explanation: Explanation, photos: Sequence[Photo] | None) -> tuple[l
 
 def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
     axes.imshow(picture, interpolation="nearest")
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize=8, parse_math=False)
     axes.set_axis_off()
 
 

@@ -173,19 +173,29 @@ class Explanation:
             raise FileFormatError(
                 f"{str(path)!r} holds no explanation", came=str(header.get("format") or "no regard header")
             )
-        if header["format_version"] > FORMAT_VERSION:
+        if header.get("format_version", 0) > FORMAT_VERSION:
             raise FileFormatError(
                 f"{str(path)!r} was written by a newer regard",
-                came=f"format {header['format_version']}, regard {header['version']}",
+                came=f"format {header['format_version']}, regard {header.get('version')}",
                 expected=f"format {FORMAT_VERSION} or older",
                 remedy="upgrade regard",
             )
-        fields: dict[str, Any] = {name: header[name] for name in _PLAIN}
-        fields |= {name: tensors.get(name) for name in _TENSORS}
-        fields |= {name: tuple(header[name]) for name in ("not_finite", "notes")}
-        fields["targets"] = tuple(tuple(TargetAnswer(**answer) for answer in row) for row in header["targets"])
-        fields["geometries"] = tuple(Geometry(**_tuples(geometry)) for geometry in header["geometries"])
-        return cls(**fields)
+        try:
+            return cls(**_fields(header, tensors))
+        except (KeyError, TypeError, AttributeError) as reason:
+            raise FileFormatError(
+                f"the explanation in {str(path)!r} is damaged", came=f"{type(reason).__name__}: {reason}"
+            ) from reason
+
+
+def _fields(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: header[name] for name in _PLAIN}
+    fields |= {name: tensors[name] for name in ("maps", "pictures")}
+    fields |= {name: tensors.get(name) for name in ("logits", "attention")}
+    fields |= {name: tuple(header[name]) for name in ("not_finite", "notes")}
+    fields["targets"] = tuple(tuple(TargetAnswer(**answer) for answer in row) for row in header["targets"])
+    fields["geometries"] = tuple(Geometry(**_tuples(geometry)) for geometry in header["geometries"])
+    return fields
 
 
 def _tuples(lists: Mapping[str, list[Any]]) -> dict[str, Any]:

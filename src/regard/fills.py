@@ -156,7 +156,7 @@ class Inpaint(Fill):
         if not bool(holes.any()):
             return image
         result = image.clone()
-        solved = torch.from_numpy(_interpolate(image.detach().cpu().numpy(), holes.cpu().numpy())).to(image)
+        solved = torch.from_numpy(_interpolate(image.detach().cpu().double().numpy(), holes.cpu().numpy())).to(image)
         generator = torch.Generator().manual_seed(seed_of(image, self.seed))
         result[:, holes] = solved + self.noise * torch.randn(solved.shape, generator=generator).to(image)
         return result

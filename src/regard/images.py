@@ -31,7 +31,7 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".
 MOST_PIXELS = 89_000_000
 """Largest photo that is decoded, in pixels: a 267 MB RGB array. Below Pillow's own warning."""
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Geometry:
 
         A box that the crop did not reach comes back with no area.
         """
+        boxes = boxes if boxes.is_floating_point() else boxes.float()
         vertical, horizontal = self.scale
         left, top, _, _ = self.box
         shift = boxes.new_tensor([left, top, left, top])
@@ -164,7 +165,7 @@ def open_photo(photo: Photo) -> Image.Image:
 
 
 def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 (False, not an error, for a name too long to be one)
         raise PhotoError(f"there is no file {str(path)!r}", remedy="check the path; folders are for the command line")
     try:
         with warnings.catch_warnings():
@@ -191,19 +192,20 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         raise PhotoError(f"{name} is empty", came=f"{width}×{height} pixels")
     try:
         image.load()
-        return _rgb(ImageOps.exif_transpose(image), name)
-    except (OSError, SyntaxError, EOFError) as reason:
+        upright = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as reason:
         raise PhotoError(
             f"{name!r} is damaged: its pixels cannot be decoded to the end",
             came=str(reason),
             remedy="fetch or export the file again",
         ) from reason
+    return _rgb(upright, name)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         return Image.fromarray(_eight_bit(np.asarray(image), name)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")

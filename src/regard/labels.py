@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -37,9 +38,10 @@ def class_index(which: int | str, subject: Subject) -> int:
     """
     classes = class_count(subject)
     if not isinstance(which, str):
-        if not 0 <= which < classes:
-            raise TargetError("there is no such class", came=f"class {which}", expected=f"0 to {classes - 1}")
-        return which
+        index = _whole(which)
+        if not 0 <= index < classes:
+            raise TargetError("there is no such class", came=f"class {index}", expected=f"0 to {classes - 1}")
+        return index
     if subject.labels is None:
         raise TargetError(
             f"the classifier has no labels, so {which!r} names no class",
@@ -59,6 +61,15 @@ def class_index(which: int | str, subject: Subject) -> int:
         expected=f"perhaps {_nearest(wanted, subject.labels)}",
         remedy="regard models NAME --labels lists them all",
     )
+
+
+def _whole(which: object) -> int:
+    if not isinstance(which, bool):
+        try:
+            return operator.index(which)  # type: ignore[arg-type]  # that is the question
+        except TypeError:
+            pass
+    raise TargetError("a class is named by its index or its label", came=repr(which)[:80])
 
 
 def _synonyms(label: str) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regard.errors import TargetError
 from regard.labels import Subject, class_count, class_name
-from regard.targets import Class, Output, PerImage, Target, log_probabilities, logits_of, single, top
+from regard.targets import Class, Output, PerImage, Target, log_probabilities, single, top
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,20 @@ class Question:
                 of_embedding[place], reads_embedding = by_embedding, True
         return Output(of_logits if reads_logits else None, of_embedding if reads_embedding else None)
 
+    def directions(self, output: Output, weight: Tensor) -> Tensor:
+        """Gradients of every target with respect to the embedding, through a linear head (C, D): (T, B, D).
+
+        The logit of a class is a row of the head, so a thousand of them are one gather instead of a
+        product of T·B·C·D.
+        """
+        indices = [target.indices(output) for target in self.targets]
+        if all(chosen is not None for chosen in indices):
+            return weight[torch.stack([chosen for chosen in indices if chosen is not None])]
+        found = self.cotangents(output)
+        parts = [] if found.logits is None else [found.logits.to(weight) @ weight]
+        parts += [] if found.embedding is None else [found.embedding.to(weight)]
+        return torch.stack(parts).sum(dim=0)
+
     def take(self, images: slice) -> Question:
         """The same question about a slice of the images."""
         return replace(self, targets=tuple(target.take(images) for target in self.targets))
@@ -78,24 +92,26 @@ class Question:
         """Per image, per target: name, class index, score, probability."""
         known = output.logits if output.logits is not None else output.embedding
         assert known is not None
-        images = len(known)
-        columns = [self._column(target, output, images) for target in self.targets]
+        chances = self._probabilities(output)
+        columns = [self._column(target, output, chances, len(known)) for target in self.targets]
         return tuple(zip(*columns, strict=True))
 
-    def _column(self, target: Target, output: Output, images: int) -> list[TargetAnswer]:
+    def _probabilities(self, output: Output) -> Tensor | None:
+        if output.logits is None or self.subject.outputs not in ("softmax", "sigmoid"):
+            return None
+        return log_probabilities(output.logits, self.subject.outputs).exp()
+
+    def _column(self, target: Target, output: Output, chances: Tensor | None, images: int) -> list[TargetAnswer]:
         scores = target.scores(output).float().tolist()
         indices = target.indices(output)
         if indices is None:
             names = target.names(self.subject, images)
             return [TargetAnswer(name, None, score, None) for name, score in zip(names, scores, strict=True)]
         chosen: list[int] = indices.tolist()
-        chances: list[float | None] = [None] * images
-        if self.subject.outputs in ("softmax", "sigmoid"):
-            logged = log_probabilities(logits_of(output).float(), self.subject.outputs)
-            chances = list(logged.gather(1, indices[:, None]).exp()[:, 0].tolist())
+        known = [None] * images if chances is None else chances.gather(1, indices[:, None])[:, 0].tolist()
         return [
             TargetAnswer(class_name(index, self.subject), index, score, chance)
-            for index, score, chance in zip(chosen, scores, chances, strict=True)
+            for index, score, chance in zip(chosen, scores, known, strict=True)
         ]
 
 

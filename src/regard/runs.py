@@ -72,10 +72,10 @@ class Run:
         """
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{str(folder)!r} is a file", remedy="give a folder, or none for a new one")
-        if force and folder.exists() and any(folder.iterdir()):
+        if force and _occupied(folder):
             _remove(folder)
-        if folder.exists() and any(folder.iterdir()):
-            _check_resumable(folder, configuration)
+        if _occupied(folder):
+            _check_resumable(folder, command, configuration)
         else:
             folder.mkdir(parents=True, exist_ok=True)
             _write_atomically(folder / _CONFIGURATION, _to_json({"command": command, "configuration": configuration}))
@@ -95,7 +95,7 @@ class Run:
         missing = [name for name in KEY[1:] for row in rows if name not in row]
         if missing:
             raise RunError("a row lacks part of its key", came=f"no {missing[0]!r}", expected=", ".join(KEY[1:]))
-        table = arrow.Table.from_pylist([{KEY[0]: self.configuration_hash, **row} for row in rows])
+        table = _table([{KEY[0]: self.configuration_hash, **row} for row in rows])
         parts = self.folder / _PARTS
         parts.mkdir(exist_ok=True)
         place = parts / f"{len(list(parts.glob('*.parquet'))):06d}.parquet"
@@ -123,7 +123,7 @@ class Run:
         rows = self.rows()
         if rows:
             unfinished = self.folder / f"{_ROWS}.unfinished"
-            parquet.write_table(arrow.Table.from_pylist(rows), unfinished)
+            parquet.write_table(_table(rows), unfinished)
             unfinished.replace(self.folder / _ROWS)
             _write_atomically(self.folder / _INDEX, _to_csv(rows))
         self.log("finished", rows=len(rows))
@@ -165,7 +165,7 @@ def read_run(folder: Path) -> FinishedRun:
             f"{str(folder)!r} holds {'an unfinished run' if unfinished else 'no run'}",
             remedy="give the same command again to finish it" if unfinished else "check the path",
         )
-    manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    manifest = _read_json(folder / _MANIFEST)
     if manifest.get("format") != "regard.run" or manifest.get("version", 0) > FORMAT_VERSION:
         raise RunError(
             f"this version of regard cannot read the run in {str(folder)!r}",
@@ -194,16 +194,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_resumable(folder: Path, configuration: Mapping[str, Any]) -> None:
+def _occupied(folder: Path) -> bool:
+    """Whether anything stands there, but for what a process killed in its very first write left behind."""
+    return folder.exists() and any(entry.name != f"{_CONFIGURATION}.unfinished" for entry in folder.iterdir())
+
+
+def _check_resumable(folder: Path, command: str, configuration: Mapping[str, Any]) -> None:
     if (folder / _MANIFEST).is_file():
         raise RunError(
             f"{str(folder)!r} holds a finished run", remedy="choose another folder, or --force to replace the run"
         )
-    if not (folder / _CONFIGURATION).is_file():
+    asked = _asked(folder)
+    if asked is None:
         raise RunError(f"{str(folder)!r} holds other files and no run", remedy="choose an empty or a new folder")
-    there = json.loads((folder / _CONFIGURATION).read_text(encoding="utf-8"))["configuration"]
-    if configuration_hash(there) != configuration_hash(configuration):
+    there = asked["configuration"]
+    if asked["command"] != command or configuration_hash(there) != configuration_hash(configuration):
         differing = sorted(key for key in {*there, *configuration} if there.get(key) != configuration.get(key))
+        differing = differing if asked["command"] == command else [f"command, {asked['command']}"]
         raise RunError(
             f"{str(folder)!r} holds an unfinished run that asked something else",
             came=f"another {', '.join(differing)}",
@@ -212,9 +219,32 @@ def _check_resumable(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 
 def _remove(folder: Path) -> None:
-    if not (folder / _CONFIGURATION).is_file():
+    if _asked(folder) is None:
         raise RunError(f"{str(folder)!r} holds other files and no run; --force replaces only runs")
     shutil.rmtree(folder)
+
+
+def _asked(folder: Path) -> dict[str, Any] | None:
+    """What a run folder's configuration file says; None where there is none, or one of another program."""
+    if not (folder / _CONFIGURATION).is_file():
+        return None
+    asked = _read_json(folder / _CONFIGURATION)
+    return asked if asked.keys() == {"command", "configuration"} else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where it holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> arrow.Table:
+    """Rows as a table with every column that any of them has."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return arrow.table({name: [row.get(name) for row in rows] for name in columns})
 
 
 def _write_atomically(path: Path, text: str) -> None:

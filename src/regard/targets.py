@@ -196,6 +196,9 @@ class Difference(Target):
         pairs = zip(self.first.names(subject, images), self.second.names(subject, images), strict=True)
         return [f"{first} − {second}" for first, second in pairs]
 
+    def take(self, images: slice) -> Difference:
+        return Difference(self.first.take(images), self.second.take(images))
+
 
 @dataclass(frozen=True)
 class Probability(Target):
@@ -224,6 +227,9 @@ class Probability(Target):
 
     def names(self, subject: Subject, images: int) -> list[str]:
         return [f"{self.kind} of {name}" for name in self.of.names(subject, images)]
+
+    def take(self, images: slice) -> Probability:
+        return replace(self, of=self.of.take(images))
 
 
 @dataclass(frozen=True)

@@ -105,11 +105,18 @@ def find_photos(given: list[str]) -> list[tuple[Path, str]]:
             if not inside:
                 raise PhotoError(f"there is no photo {text!r}", remedy="check the path, or quote the pattern")
         found.update(dict.fromkeys(inside))
-    names: dict[str, int] = {}
+    return _named(list(found))
+
+
+def _named(paths: list[Path]) -> list[tuple[Path, str]]:
+    """Each path with its stem, or the stem and the first free number where photos share one."""
+    taken: set[str] = set()
     named = []
-    for path in found:
-        names[path.stem] = names.get(path.stem, 0) + 1
-        named.append((path, path.stem if names[path.stem] == 1 else f"{path.stem}-{names[path.stem]}"))
+    for path in paths:
+        candidates = (path.stem if number == 1 else f"{path.stem}-{number}" for number in range(1, len(paths) + 2))
+        name = next(candidate for candidate in candidates if candidate not in taken)
+        taken.add(name)
+        named.append((path, name))
     return named
 
 

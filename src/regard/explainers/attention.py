@@ -6,11 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regard.explainers.cdam import apply_head, class_token_anatomy
-from regard.explainers.class_token import attend, block_input, on_grid
+from regard.explainers.class_token import anatomy, attend, on_grid, opened_block
 from regard.explainers.explainer import Explainer, Found
 from regard.models.classifier import Classifier
-from regard.models.transformer import last_block
+from regard.models.taps import Place, read
 from regard.question import Question
 
 
@@ -21,7 +20,10 @@ class AttentionMap(Explainer):
 
     Non-negative; over all tokens each head sums to 1, so over patches it sums to 1 minus the prefix's
     share. Per head it stands in `explanation.attention`. Computed from the one query that matters,
-    so fused attention kernels are no obstacle. Cost: the network up to its last block.
+    so fused attention kernels are no obstacle. Cost: one forward.
+
+    Raises:
+        UnsupportedError: no transformer, no class token, or an attention that is not the plain one.
     """
 
     name: ClassVar[str] = "attention"
@@ -31,13 +33,12 @@ class AttentionMap(Explainer):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
-        self.tokens = class_token_anatomy(classifier, self.name)
-        self.block = last_block(classifier.module, self.tokens)
+        self.tokens = anatomy(classifier, self.name)
+        self.block, *_ = opened_block(classifier, self.tokens)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        attention = attend(self.block, block_input(self.classifier, self.tokens, pixels))
-        per_head = on_grid(self.tokens, pixels, attention.weights)
-        embedding = self.block.tail(attention.attended, attention.residual)
-        output = apply_head(self.classifier, embedding, self.block.dtype)
+        place, module = Place(self.tokens.blocks[-1], "input"), self.classifier.module
+        (entering,), output = read(module, [place], lambda: self.classifier.respond(pixels))
+        per_head = on_grid(self.tokens, pixels, attend(self.block, entering).weights)
         maps = per_head.mean(dim=1, keepdim=True).expand(-1, max(1, len(question.targets)), -1, -1)
         return Found(maps, output, per_head)

@@ -17,21 +17,28 @@ import torch
 from torch import Tensor
 
 from regard.errors import RegardError, UnsupportedError
-from regard.explainers.class_token import ClassTokenAttention, attend, block_input, on_grid
+from regard.explainers.class_token import (
+    ClassTokenAttention,
+    anatomy,
+    attend,
+    attention_input,
+    block_input,
+    check_same,
+    on_grid,
+    opened_block,
+)
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import of_targets
 from regard.models import passes
 from regard.models.classifier import Classifier
-from regard.models.taps import Place, differentiable_from
-from regard.models.transformer import LastBlock, Tokens, last_block, wide
+from regard.models.taps import differentiable_from
+from regard.models.transformer import LastBlock, wide
 from regard.question import Question
 from regard.targets import Output
 
 Terms = Literal["both", "value", "routing"]
 Form = Literal["auto", "closed", "autograd"]
 
-TAIL_TOLERANCE = 1e-3
-"""Largest difference, relative to the largest logit, that the self-test takes for rounding (float32: about 1e-6)."""
 DIRECTION_BYTES = 96 * 2**20
 """Bytes that one chunk of targets may take in the closed form."""
 
@@ -72,7 +79,7 @@ class CDAM(Explainer):
             raise UnsupportedError("no such terms", came=repr(terms), expected=", ".join(get_args(Terms)))
         if form not in get_args(Form):
             raise UnsupportedError("no such form", came=repr(form), expected=", ".join(get_args(Form)))
-        self.tokens = class_token_anatomy(classifier, self.name)
+        self.tokens = anatomy(classifier, self.name)
         self.terms = terms
         self.block = None if form == "autograd" else self._closed_block(fall_back=form == "auto")
         self.settings = {"terms": terms, "form": "autograd" if self.block is None else "closed"}
@@ -89,9 +96,9 @@ class CDAM(Explainer):
         return Found(on_grid(self.tokens, pixels, scores), output, on_grid(self.tokens, pixels, attention.weights))
 
     def _by_autograd(self, pixels: Tensor, question: Question) -> Found:
-        """The definition: a leaf at the output of the last norm1; the residual keeps its own value."""
-        place = Place(self.tokens.attention_input, "output")
-        leaf, output = differentiable_from(self.classifier.module, place, lambda: self.classifier.respond(pixels))
+        """The definition: a leaf where the last attention reads; the residual keeps its own value."""
+        place, module = attention_input(self.tokens), self.classifier.module
+        leaf, output = differentiable_from(module, place, lambda: self.classifier.respond(pixels))
         cotangents = question.cotangents(output)
         read = leaf.detach().float()
         scores = [(chunk.float() * read).sum(-1) for chunk in of_targets(output, leaf, cotangents)]
@@ -99,58 +106,28 @@ class CDAM(Explainer):
 
     def _closed_block(self, *, fall_back: bool) -> LastBlock | None:
         try:
-            block = last_block(self.classifier.module, self.tokens)
-            self._test_tail(block)
+            block, attention, own, tolerance = opened_block(self.classifier, self.tokens)
+            self._test_tail(block, attention, own, tolerance)
             return block
-        except (UnsupportedError, AttributeError) as reason:
-            if not fall_back:
+        except (RegardError, AttributeError, TypeError, RuntimeError) as reason:
+            if isinstance(reason, RuntimeError) and passes.is_out_of_memory(reason):
                 raise
             why = (reason.came if isinstance(reason, RegardError) else None) or str(reason)
+            if not fall_back:
+                raise UnsupportedError("the closed form does not hold here", came=why) from reason
             warnings.warn(f"CDAM differentiates the last block of {self.classifier.name}: {why}", stacklevel=4)
             return None
 
-    def _test_tail(self, block: LastBlock) -> None:
+    def _test_tail(self, block: LastBlock, attention: ClassTokenAttention, own: Tensor, tolerance: float) -> None:
         """Refuse the closed form where the re-entered tail does not give the network's own output.
 
         Guards against extra norms, several heads, post-norm and parallel blocks, and wrappers.
         """
-        height, width = self.classifier.preparation.frame
-        generator = torch.Generator().manual_seed(0)
-        picture = torch.randn(1, self.classifier.preparation.channels, height, width, generator=generator)
-        picture = picture.to(self.classifier.device)
         with self.classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-            entering = block_input(self.classifier, self.tokens, picture)
-            attention = attend(block, entering)
             again = apply_head(self.classifier, block.tail(attention.attended, attention.residual), block.dtype)
-            own = self.classifier.forward(picture)
-        again_output = again.logits if again.logits is not None else again.embedding
-        if again_output is None or again_output.shape != own.shape:
-            raise UnsupportedError("the closed form does not hold here", came="its tail gives another output")
-        rounding = 0.05 if self.classifier.precision == "bfloat16" else TAIL_TOLERANCE
-        difference = float((again_output - own).abs().max() / own.abs().max().clamp(min=1e-12))
-        if not difference <= rounding:
-            raise UnsupportedError(
-                "the closed form does not hold here",
-                came=f"the tail after its last attention differs from the network's own output by {difference:.1e}",
-            )
-
-
-def class_token_anatomy(classifier: Classifier, method: str) -> Tokens:
-    """The transformer's anatomy, or UnsupportedError where no class token is read."""
-    tokens = classifier.tokens
-    if tokens is None:
-        raise UnsupportedError(
-            f"{method} explains vision transformers; {classifier.name} has no blocks of tokens that regard knows",
-            remedy="for a convolutional network use regard.GradCAM, on the command line --method grad-cam",
-        )
-    if not tokens.class_token or tokens.pooling not in ("token", ""):
-        raise UnsupportedError(
-            f"{method} follows the class token, and the head of {classifier.name} does not read one",
-            came=f"pooling {tokens.pooling!r}, class token: {tokens.class_token}",
-            expected="a head on the class token",
-            remedy='timm: regard.load(name, global_pool="token") where the weights were trained so',
-        )
-    return tokens
+        answer = again.embedding if again.logits is None else again.logits
+        assert answer is not None
+        check_same(answer, own, tolerance, "what follows its last attention", self.classifier)
 
 
 def closed_form(
@@ -164,7 +141,7 @@ def closed_form(
         attended = attention.attended.detach().requires_grad_()
         embedding = block.tail(attended, attention.residual)
         output = apply_head(classifier, embedding.detach(), block.dtype)
-        directions = _directions(classifier, embedding.detach(), question.cotangents(output), block.dtype)
+        directions = _directions(classifier, output, question, block.dtype)
         targets, images, width = directions.shape
         if targets <= width:
             return _scores(block, attention, embedding, attended, directions, terms), output
@@ -173,22 +150,15 @@ def closed_form(
         return directions.transpose(0, 1) @ readout, output
 
 
-def _directions(classifier: Classifier, embedding: Tensor, cotangents: Output, dtype: torch.dtype) -> Tensor:
+def _directions(classifier: Classifier, output: Output, question: Question, dtype: torch.dtype) -> Tensor:
     """Every target's gradient with respect to the embedding, (T, B, D): its direction there."""
-    total = 0.0 if cotangents.embedding is None else cotangents.embedding.to(dtype)
-    if cotangents.logits is not None:
-        total = total + _through_head(classifier, embedding, cotangents.logits.to(dtype), dtype)
-    assert isinstance(total, Tensor)
-    return total
-
-
-def _through_head(classifier: Classifier, embedding: Tensor, cotangents: Tensor, dtype: torch.dtype) -> Tensor:
     head = classifier.head_module()
     if isinstance(head, torch.nn.Linear):
-        return cotangents @ head.weight.detach().to(dtype)
-    leaf = embedding.detach().requires_grad_()
-    logits = apply_head(classifier, leaf, dtype).logits
-    return torch.cat(list(of_targets(Output(logits, None), leaf, Output(cotangents, None))))
+        return question.directions(output, head.weight.detach().to(dtype))
+    assert output.embedding is not None
+    leaf, found = output.embedding.detach().requires_grad_(), question.cotangents(output)
+    answer = Output(apply_head(classifier, leaf, dtype).logits, leaf)
+    return torch.cat(list(of_targets(answer, leaf, found)))
 
 
 def _scores(
@@ -200,9 +170,8 @@ def _scores(
     terms: Terms,
 ) -> Tensor:
     """S of directions (T, B, D) of the embedding, (B, T, N), in chunks of targets."""
-    images, heads, count = attention.weights.shape
-    width = attention.tokens.shape[2]
-    per_target = images * (3 * heads * count + heads * width + 12 * width) * attended.element_size()
+    images, count, width = attention.tokens.shape
+    per_target = images * (4 * count + 12 * width) * attended.element_size()
     size = max(1, DIRECTION_BYTES // per_target)
     chunks = []
     for start in range(0, len(directions), size):
@@ -214,16 +183,18 @@ def _scores(
 
 
 def _of_gradient(block: LastBlock, attention: ClassTokenAttention, gradient: Tensor, terms: Terms) -> Tensor:
-    """The formula itself: g (T, B, H·d) → S (B, T, N)."""
-    weights, routing, tokens = attention.weights, attention.routing, attention.tokens
-    heads = weights.shape[1]
-    folded = torch.einsum("tbhd,hdD->bthD", gradient.unflatten(2, (heads, -1)), block.value)
-    value = (folded.flatten(1, 2) @ tokens.transpose(1, 2)).unflatten(1, folded.shape[1:3])
-    if terms == "value":
-        return torch.einsum("bhn,bthn->btn", weights, value)
-    centred = value - torch.einsum("bhn,bthn->bth", weights, value)[..., None]
-    routed = torch.einsum("bhn,bthn->btn", weights * routing, centred)
-    return routed if terms == "routing" else routed + torch.einsum("bhn,bthn->btn", weights, value)
+    """The formula itself, head by head: g (T, B, H·d) → S (B, T, N)."""
+    tokens = attention.tokens.transpose(1, 2)
+    heads = attention.weights.shape[1]
+    scores = tokens.new_zeros(len(tokens), len(gradient), tokens.shape[2])
+    for head, part in enumerate(gradient.chunk(heads, dim=2)):
+        weights, routing = attention.weights[:, head, None], attention.routing[:, head, None]
+        value = (part @ block.value[head]).transpose(0, 1) @ tokens
+        if terms != "routing":
+            scores.addcmul_(weights, value)
+        if terms != "value":
+            scores.addcmul_(weights * routing, value - value @ weights.transpose(1, 2))
+    return scores
 
 
 def apply_head(classifier: Classifier, embedding: Tensor, dtype: torch.dtype) -> Output:

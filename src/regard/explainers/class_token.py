@@ -11,9 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regard.errors import UnsupportedError
 from regard.models.classifier import Classifier
 from regard.models.taps import Place, read
-from regard.models.transformer import LastBlock, Tokens
+from regard.models.transformer import LastBlock, Tokens, last_block
+
+ROUNDING, HALF_ROUNDING = 1e-3, 0.05
+"""Largest relative difference that a self-test takes for rounding: float32 gives about 1e-6, bfloat16 1e-2."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,88 @@ class ClassTokenAttention:
     routing: Tensor
     weights: Tensor
     attended: Tensor
+
+
+def anatomy(classifier: Classifier, method: str) -> Tokens:
+    """The anatomy of a transformer whose head reads the class token, seen to hold on one picture.
+
+    Raises:
+        UnsupportedError: no transformer, no class token, or tokens that are no grid of patches.
+    """
+    tokens = classifier.tokens
+    if tokens is None:
+        raise UnsupportedError(
+            f"{method} explains vision transformers; {classifier.name} has no blocks of tokens that regard knows",
+            remedy="for a convolutional network use regard.GradCAM, on the command line --method grad-cam",
+        )
+    if not tokens.class_token or tokens.pooling not in ("token", ""):
+        raise UnsupportedError(
+            f"{method} follows the class token, and the head of {classifier.name} does not read one",
+            came=f"pooling {tokens.pooling!r}, class token: {tokens.class_token}",
+            expected="a head on the class token",
+            remedy='timm: regard.load(name, global_pool="token") where the weights were trained so',
+        )
+    picture = probe_picture(classifier)
+    with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
+        (read_there,), _ = read(
+            classifier.module, [attention_input(tokens)], lambda: classifier.forward(picture), stop=True
+        )
+    expected = tokens.prefix + tokens.patches(picture)
+    if read_there.dim() != 3 or read_there.shape[1] != expected:
+        raise UnsupportedError(
+            f"{method} needs one token a patch in the last block, and {classifier.name} has others there",
+            came=f"shape {tuple(read_there.shape)} for one picture",
+            expected=f"(1, {expected}, D): {tokens.prefix} of the prefix and {expected - tokens.prefix} patches",
+        )
+    return tokens
+
+
+def attention_input(tokens: Tokens) -> Place:
+    """Where the tokens are that the last attention reads: in pre-norm blocks the output of norm1."""
+    return Place(f"{tokens.blocks[-1]}.attn", "input")
+
+
+def probe_picture(classifier: Classifier) -> Tensor:
+    """A random picture (1, channels, H, W), always the same: what self-tests look at."""
+    height, width = classifier.preparation.frame
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, classifier.preparation.channels, height, width, generator=generator).to(classifier.device)
+
+
+def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, ClassTokenAttention, Tensor, float]:
+    """The last block cut open, after a test that its attention is the network's own.
+
+    Guards against what no attribute tells: relative positions, other masks, another order of q, k, v.
+
+    Returns:
+        The block; attention and output of the network on the test picture; the tolerance of such tests.
+
+    Raises:
+        UnsupportedError: a part is not of the plain kind, or the attention comes out otherwise.
+    """
+    block = last_block(classifier.module, tokens)
+    last = tokens.blocks[-1]
+    places = [Place(last, "input"), Place(f"{last}.attn.proj", "input")]
+    with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
+        (entering, own), output = read(classifier.module, places, lambda: classifier.forward(probe_picture(classifier)))
+        assert output is not None
+        attention = attend(block, entering)
+    tolerance = ROUNDING if own.dtype.itemsize >= 4 else HALF_ROUNDING
+    check_same(attention.attended, own[:, 0], tolerance, "its last attention", classifier)
+    return block, attention, output, tolerance
+
+
+def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifier: Classifier) -> None:
+    """Refuse the closed form where it computes a tensor otherwise than the network does."""
+    if not bool(own.isfinite().all()):
+        came = classifier.blame_for_nan()
+    elif again.shape != own.shape:
+        came = f"{what} gives shape {tuple(own.shape)}, the closed form {tuple(again.shape)}"
+    elif (difference := float((again - own).abs().max() / own.abs().max().clamp(min=1e-12))) > tolerance:
+        came = f"{what} differs from the network's own by {difference:.1e}"
+    else:
+        return
+    raise UnsupportedError("the closed form does not hold here", came=came)
 
 
 def block_input(classifier: Classifier, tokens: Tokens, pixels: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ class Explainer(ABC):
         with passes.counted() as spent:
             found = self._explain(plain, part)
             output = found.output or self.classifier.respond(plain)
-        maps, not_finite = self._checked(found.maps.detach().float(), start, on_nan)
+        maps, not_finite = self._checked(found.maps.detach().float(), _sound(plain, output), start, on_nan)
         return Explanation(
             maps=maps.cpu(),
             targets=_answers(part, output, len(plain)),
@@ -165,20 +165,29 @@ class Explainer(ABC):
             version=metadata.version("regard"),
         )
 
-    def _checked(self, maps: Tensor, start: int, on_nan: OnNaN) -> tuple[Tensor, tuple[int, ...]]:
-        finite = maps.isfinite().flatten(1).all(dim=1)
+    def _checked(self, maps: Tensor, sound: Tensor, start: int, on_nan: OnNaN) -> tuple[Tensor, tuple[int, ...]]:
+        finite = maps.isfinite().flatten(1).all(dim=1) & sound.to(maps.device)
         if bool(finite.all()):
             return maps, ()
         bad = [image for image, good in enumerate(finite.tolist()) if not good]
         if on_nan == "error":
             raise NotFiniteError(
-                f"the map of image {start + bad[0]} holds NaN or infinity",
+                f"the map of image {start + bad[0]}, or the network's answer to it, holds NaN or infinity",
                 came=self.classifier.blame_for_nan(),
                 remedy='repair the network, or pass on_nan="skip" or "propagate"',
             )
         if on_nan == "skip":
             maps = torch.where(finite[:, None, None, None], maps, torch.nan)
         return maps, tuple(bad)
+
+
+def _sound(pixels: Tensor, output: Output) -> Tensor:
+    """Which images are finite and got an answer without NaN, (B,): a map of any other means nothing."""
+    sound = pixels.isfinite().flatten(1).all(dim=1)
+    for part in (output.logits, output.embedding):
+        if part is not None:
+            sound = sound & ~part.isnan().any(dim=1)
+    return sound
 
 
 def _answers(question: Question, output: Output, images: int) -> tuple[tuple[TargetAnswer, ...], ...]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import of_targets
 from regard.models.classifier import Classifier
-from regard.models.convolutional import last_feature_map
-from regard.models.taps import Place, differentiable_from, find_layer
+from regard.models.convolutional import feature_map, last_feature_map
+from regard.models.taps import Place, differentiable_from
 from regard.question import Question
 from regard.targets import Output
 
@@ -29,6 +29,10 @@ class GradCAM(Explainer):
         layer: dotted path of the layer whose output is weighed; default the last that keeps a grid.
 
     Cost: one forward; per target one backward from the output to that layer.
+
+    Raises:
+        UnsupportedError: no layer keeps a grid to the end, as in transformers.
+        LayerError: the named layer does not exist, or its output is no grid.
     """
 
     name: ClassVar[str] = "grad-cam"
@@ -37,9 +41,8 @@ class GradCAM(Explainer):
 
     def __init__(self, classifier: Classifier, *, layer: str | None = None) -> None:
         super().__init__(classifier)
-        if layer is not None:
-            find_layer(classifier.module, layer)
-        self.layer = layer or last_feature_map(classifier).layer
+        chosen = last_feature_map(classifier) if layer is None else feature_map(classifier, layer)
+        self.layer = chosen.layer
         self.settings = {"layer": self.layer}
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:

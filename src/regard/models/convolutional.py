@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from regard.errors import UnsupportedError
+from regard.errors import LayerError, UnsupportedError
+from regard.models.taps import find_layer
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -29,16 +31,50 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
     names. Of layers that give the very same tensor the outermost is taken.
 
     Raises:
-        UnsupportedError: no layer keeps a grid, as in transformers and in networks of linear layers.
+        UnsupportedError: no layer keeps a grid, or tokens come after the last that does, as in transformers.
     """
-    found: list[FeatureMap] = []
-    height, width = classifier.preparation.frame
-    picture = torch.zeros(1, classifier.preparation.channels, height, width, device=classifier.device)
+    found, after = _seen(classifier)
+    if not found or classifier.tokens is not None:
+        raise UnsupportedError(
+            f"{classifier.name} has no convolutional feature map to weigh",
+            remedy="for a vision transformer use CDAM or the attention map",
+        )
+    if after is not None:
+        raise UnsupportedError(
+            f"{classifier.name} goes on after its last feature map with what is no grid (B, C, h, w)",
+            came=f"{after!r} after {found[-1].layer!r}",
+            remedy=f"if its grid is what you want to see, name it: layer={found[-1].layer!r}",
+        )
+    return found[-1]
+
+
+def feature_map(classifier: Classifier, layer: str) -> FeatureMap:
+    """The feature map that a layer gives.
+
+    Raises:
+        LayerError: no such layer, with the nearest names; or its output is no grid, with layers whose output is.
+    """
+    find_layer(classifier.module, layer)
+    found, _ = _seen(classifier)
+    named = {feature.layer: feature for feature in found}
+    if layer not in named:
+        raise LayerError(
+            f"the layer {layer!r} does not give one feature map (B, C, h, w) a pass",
+            expected=f"one of {', '.join(list(named)[-8:])}" if named else "a convolutional network",
+        )
+    return named[layer]
+
+
+def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
+    """All feature maps in the order in which they are done, and the first layer after them that pools nothing."""
+    frame = classifier.preparation.frame
+    picture = torch.zeros(1, classifier.preparation.channels, *frame, device=classifier.device)
+    outputs: list[tuple[str, tuple[int, ...]]] = []
 
     def note(layer: str) -> Any:
         def hook(_: nn.Module, __: tuple[Any, ...], output: object) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
-                found.append(FeatureMap(layer, (output.shape[1], output.shape[2], output.shape[3])))
+            if isinstance(output, Tensor):
+                outputs.append((layer, tuple(output.shape[1:])))
 
         return hook
 
@@ -49,9 +85,17 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
     finally:
         for handle in handles:
             handle.remove()
-    if not found or classifier.tokens is not None:
-        raise UnsupportedError(
-            f"{classifier.name} has no convolutional feature map to weigh",
-            remedy="for a vision transformer use CDAM or the attention map",
-        )
-    return found[-1]
+    times = Counter(layer for layer, _ in outputs)
+    once = [(layer, shape) for layer, shape in outputs if times[layer] == 1]
+    maps = [place for place, (_, shape) in enumerate(once) if _is_grid(shape, frame)]
+    found = [FeatureMap(once[place][0], once[place][1]) for place in maps]  # type: ignore[arg-type]
+    rest = once[maps[-1] + 1 :] if maps else []
+    return found, next((layer for layer, shape in rest if sorted((1, 1, *shape))[-2] > 1), None)
+
+
+def _is_grid(shape: tuple[int, ...], frame: tuple[int, int]) -> bool:
+    """Whether (C, h, w) is a grid over the frame: cells about as wide as high, which (h, w, C) does not have."""
+    if len(shape) != 3 or min(shape[1:]) < 2 or shape[1] > frame[0] or shape[2] > frame[1]:
+        return False
+    down, across = frame[0] / shape[1], frame[1] / shape[2]
+    return max(down, across) < 1.5 * min(down, across)

@@ -1,0 +1,201 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import regard_embedded
+from PIL import Image
+
+import regard
+from regard.cli import explain as command
+from regard.cli.app import main
+from regard.runs import read_run
+
+PHOTOS = {photo.path.stem: photo.path for photo in regard_embedded.photos()}
+
+
+@pytest.fixture
+def cli(monkeypatch, tmp_path, capsys):
+    """Runs `regard …` in an empty directory; gives exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["regard", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def folder_of(*names, at="photos"):
+    Path(at).mkdir()
+    for name in names:
+        shutil.copy(PHOTOS[name], at)
+    return at
+
+
+def test_the_first_command_answers_in_an_empty_directory(cli):
+    code, out, err = cli("explain", PHOTOS["bagel"])
+    assert code == 0
+    (run,) = Path("regard-runs").iterdir()
+    picture = run / "pictures" / "bagel.png"
+    assert str(picture) in out
+    assert "bagel, beigel" in out
+    assert Image.open(picture).size[0] > 800
+    explanation = regard.Explanation.load(run / "maps" / "bagel.safetensors")
+    assert explanation.method == "grad-cam"
+    assert explanation.targets[0][0].name == "bagel, beigel"
+    assert len(explanation.targets[0]) == 3
+    assert (run / "index.csv").read_text().count("bagel.png") == 3
+    assert read_run(run).manifest["photos"] == 1
+    assert "\x1b" not in out + err
+
+
+def test_the_line_of_python_gives_the_same_maps_as_the_command(cli):
+    cli("explain", PHOTOS["bagel"], "--run", "here")
+    written = regard.Explanation.load("here/maps/bagel.safetensors")
+    assert regard.explain(PHOTOS["bagel"]).maps.equal(written.maps)
+
+
+def test_cdam_is_chosen_for_a_transformer_and_targets_are_taken_by_label_and_index(cli):
+    code, out, _ = cli("explain", PHOTOS["church-3"], "-c", "regard:vit-small", "-t", "church", "-t", "5", "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    assert {(row["method"], row["target"], row["class_index"]) for row in rows} == {
+        ("cdam", "church", 4),
+        ("cdam", "French horn", 5),
+    }
+
+
+def test_a_concept_is_shown_by_a_folder(cli):
+    folder_of("church-5", "church-7")
+    code, out, _ = cli("explain", PHOTOS["church-3"], "-c", "regard:vit-small", "--concept", "church=photos", "--json")
+    assert code == 0
+    assert json.loads(out)["rows"][0]["target"] == "concept church"
+
+
+def test_nothing_is_overwritten_without_force(cli):
+    arguments = ("explain", PHOTOS["bagel"], "--run", "here", "--top", 1)
+    assert cli(*arguments)[0] == 0
+    before = Path("here/manifest.json").read_text()
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert "--force" in err
+    assert Path("here/manifest.json").read_text() == before
+    assert cli(*arguments, "--force")[0] == 0
+
+
+def test_force_spares_a_folder_that_is_no_run(cli):
+    folder_of("harp")
+    code, _, err = cli("explain", PHOTOS["bagel"], "--run", "photos", "--force")
+    assert code == 2
+    assert "no run" in err
+    assert Path("photos/harp.jpg").exists()
+
+
+def test_a_damaged_photo_becomes_a_row_and_the_rest_is_explained(cli):
+    folder_of("bagel", "harp")
+    Path("photos/cut.jpg").write_bytes(PHOTOS["pickup"].read_bytes()[:4000])
+    Path("photos/text.png").write_text("no picture at all")
+    code, out, err = cli("explain", "photos", "--run", "here", "--top", 1)
+    assert code == 1
+    rows = {Path(row["image"]).name: row for row in read_run(Path("here")).rows}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "bagel.jpg": "explained",
+        "harp.jpg": "explained",
+        "cut.jpg": "failed",
+        "text.png": "failed",
+    }
+    assert "damaged" in rows["cut.jpg"]["error"]
+    assert "failed" in out
+    assert "Traceback" not in err
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(cli, monkeypatch):
+    folder_of("bagel", "harp", "pickup")
+    explain_one, explained = command._explain_one, []
+
+    def interrupted(results, explainer, targets, path, name):
+        if len(explained) == 1:
+            raise KeyboardInterrupt
+        explained.append(path.name)
+        return explain_one(results, explainer, targets, path, name)
+
+    monkeypatch.setattr(command, "_explain_one", interrupted)
+    code, _, err = cli("explain", "photos", "--run", "here", "--top", 1)
+    assert code == 1
+    assert "--run here" in err
+    assert not Path("here/manifest.json").exists()
+
+    def counted(results, explainer, targets, path, name):
+        explained.append(path.name)
+        return explain_one(results, explainer, targets, path, name)
+
+    monkeypatch.setattr(command, "_explain_one", counted)
+    assert cli("explain", "photos", "--run", "here", "--top", 1)[0] == 0
+    assert explained == ["bagel.jpg", "harp.jpg", "pickup.jpg"]
+    assert len(read_run(Path("here")).rows) == 3
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(cli):
+    folder_of("bagel", at="one")
+    folder_of("bagel", at="two")
+    assert cli("explain", "one", "two", "--run", "here", "--top", 1)[0] == 0
+    assert {path.name for path in Path("here/pictures").iterdir()} == {"bagel.png", "bagel-2.png"}
+
+
+def test_a_renamed_copy_cannot_take_a_name_that_is_there(cli):
+    folder_of("bagel", at="one")
+    folder_of("bagel", at="two")
+    shutil.copy(PHOTOS["harp"], "two/bagel-2.jpg")
+    found = command.find_photos(["one", "two"])
+    assert len({name for _, name in found}) == 3
+
+
+def test_folders_patterns_and_repeats_are_found_once_in_order(cli):
+    folder_of("harp", "bagel", "pickup")
+    found = command.find_photos(["photos/p*.jpg", "photos", "photos/harp.jpg"])
+    assert [name for _, name in found] == ["pickup", "bagel", "harp"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothere.jpg",), "nothere.jpg"),
+        (("empty",), "holds no photos"),
+        (("PHOTO", "-t", "bagle"), "bagel, beigel"),
+        (("PHOTO", "-t", "-1"), "0 to 999"),
+        (("PHOTO", "-t", "crane"), "names 2 classes"),
+        (("PHOTO", "-m", "nothing"), "cdam"),
+        (("PHOTO", "-m", "cdam"), "grad-cam"),
+        (("PHOTO", "-c", "regard:nothing"), "vit-small"),
+        (("PHOTO", "-c", "resnet50"), "timm:NAME"),
+        (("PHOTO", "--concept", "horn"), "NAME=FOLDER"),
+        (("PHOTO", "--device", "cuda:77"), "no such device"),
+        (("PHOTO", "--weights", "nothere.safetensors"), "brings its own weights"),
+    ],
+)
+def test_wrong_use_is_answered_in_words_with_exit_code_2_and_leaves_no_run(cli, arguments, said):
+    Path("empty").mkdir()
+    given = [PHOTOS["bagel"] if argument == "PHOTO" else argument for argument in arguments]
+    code, _, err = cli("explain", *given)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not Path("regard-runs").exists()
+
+
+def test_the_strongest_place_is_said_in_words():
+    import torch
+
+    values = torch.zeros(6, 9)
+    assert command.strongest_place(values) == "nowhere"
+    values[0, 8] = 1.0
+    assert command.strongest_place(values) == "upper right"
+    values[3, 4] = 2.0
+    assert command.strongest_place(values) == "centre"
+    values[5, 0] = 3.0
+    assert command.strongest_place(values) == "lower left"

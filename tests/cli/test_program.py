@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from regard.cli.app import main
+
+
+def ask(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["regard", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0, capsys.readouterr()
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['regard', 'HELP', '--help']; sys.argv.remove('HELP')\n"
+        "from regard.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'matplotlib', 'PIL', 'pyarrow'} & set(sys.modules), 'too much'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "explain" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["explain", "models", "methods"])
+def test_every_command_has_help_with_an_example(monkeypatch, capsys, command):
+    code, printed = ask(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    assert f"Example: regard {command}" in printed.out
+
+
+def test_methods_says_which_targets_each_answers(monkeypatch, capsys):
+    code, printed = ask(monkeypatch, capsys, "methods", "--json")
+    listed = {method["name"]: method for method in json.loads(printed.out)}
+    assert code == 0
+    assert {"cdam", "grad-cam", "attention", "random", "centre"} <= listed.keys()
+    assert "concept" in listed["cdam"]["answers"]
+    assert listed["attention"]["per_target"] is False
+
+
+def test_models_lists_the_embedded_ones_and_with_a_pattern_those_of_timm(monkeypatch, capsys):
+    _, printed = ask(monkeypatch, capsys, "models", "--json")
+    assert [entry["name"] for entry in json.loads(printed.out)] == ["regard:efficientnet-lite0", "regard:vit-small"]
+    _, printed = ask(monkeypatch, capsys, "models", "timm:resnet1?", "--json")
+    assert {"timm:resnet10", "timm:resnet18"} & {entry["name"] for entry in json.loads(printed.out)}
+    _, printed = ask(monkeypatch, capsys, "models", "no such thing")
+    assert "pip install" in printed.out
+
+
+def test_models_lists_the_labels_of_one(monkeypatch, capsys):
+    _, printed = ask(monkeypatch, capsys, "models", "regard:vit-small", "--labels", "--json")
+    assert json.loads(printed.out)["5"] == "French horn"
+
+
+def test_version_and_no_arguments(monkeypatch, capsys):
+    code, printed = ask(monkeypatch, capsys, "--version")
+    assert code == 0
+    assert printed.out.startswith("regard 0.")
+    code, printed = ask(monkeypatch, capsys)
+    assert code == 2
+    assert "Usage" in printed.out + printed.err
+
+
+def test_an_unknown_option_is_wrong_use(monkeypatch, capsys):
+    code, printed = ask(monkeypatch, capsys, "explain", "--nothing")
+    assert code == 2
+    assert "--nothing" in printed.err

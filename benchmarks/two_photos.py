@@ -54,7 +54,7 @@ def canvas(left: Path, right: Path) -> Image.Image:
 
 
 def own_shares(maps: torch.Tensor) -> np.ndarray:
-    """Positive mass of map 0 on the left half, of map 1 on the right: (B, 2, h, w) → (B, 2); nan where there is none."""
+    """Share of map 0's positive mass on the left half, of map 1's on the right: (B, 2, h, w) → (B, 2)."""
     positive = maps.clamp(min=0)
     half = maps.shape[3] // 2
     sides = torch.stack([positive[:, 0, :, :half].sum((1, 2)), positive[:, 1, :, half:].sum((1, 2))], dim=1)
@@ -161,7 +161,8 @@ def table(shares: list[tuple[str, str, np.ndarray]], passed: int, pictures: int)
         *(__doc__ or "").strip().splitlines()[4:],
         "",
         f"Classifier `regard:vit-small`, the 134 validation photos of the Imagenette sample; {passed} of {pictures}",
-        f"pictures passed the gate. Concepts: the first {CONCEPT_PHOTOS} training photos a class; the head is not used.",
+        f"pictures passed the gate. Concepts: the first {CONCEPT_PHOTOS} training photos a class, without the head.",
+        "Dot and cosine nearly agree here, since the final norm makes all embeddings about equally long.",
         "Made by `python benchmarks/two_photos.py DATA --write docs/two-photos.md`.",
         "",
         "| method | target | share on its own photo, mean [95 %] | both maps above 0.5 |",

@@ -62,7 +62,7 @@ _PUBLIC = {
     "top": "targets",
 }
 _MODULES = frozenset(
-    ["compat", "concepts", "drawing", "errors", "explainers", "fills", "images", "models", "question", "runs", "targets"]
+    "compat concepts drawing errors explainers fills images models question runs targets".split()
 )
 
 __all__ = [*sorted(_PUBLIC), *sorted(_MODULES)]

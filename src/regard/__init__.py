@@ -62,7 +62,19 @@ _PUBLIC = {
     "top": "targets",
 }
 _MODULES = frozenset(
-    "compat concepts drawing errors explainers fills images models question runs targets".split()
+    {
+        "compat",
+        "concepts",
+        "drawing",
+        "errors",
+        "explainers",
+        "fills",
+        "images",
+        "models",
+        "question",
+        "runs",
+        "targets",
+    }
 )
 
 __all__ = [*sorted(_PUBLIC), *sorted(_MODULES)]

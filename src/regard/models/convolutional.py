@@ -43,7 +43,7 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
         raise UnsupportedError(
             f"{classifier.name} goes on after its last feature map with what is no grid (B, C, h, w)",
             came=f"{after!r} after {found[-1].layer!r}",
-            remedy=f"if its grid is what you want to see, name it: layer={found[-1].layer!r}",
+            remedy=f"to weigh a layer on the way all the same, name it, for example layer={found[-1].layer!r}",
         )
     return found[-1]
 

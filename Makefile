@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PHOTOS := embedded/src/regard_embedded/photos
 THREADS ?= 2
+# named, since a comma written inside a $(call …) would end its argument
+TEST_EXTRAS := embedded,evaluate,timm,torchvision,transformers,baselines,train,export,cluster,web,test
+DOCS_EXTRAS := embedded,docs
 
 .PHONY: demo test check bench docs clean
 
@@ -18,13 +21,13 @@ $(VENV)/.demo: pyproject.toml embedded/pyproject.toml constraints.txt
 	$(call install,embedded)
 
 $(VENV)/.test: pyproject.toml embedded/pyproject.toml constraints.txt
-	$(call install,embedded,evaluate,timm,torchvision,transformers,baselines,train,export,cluster,web,test)
+	$(call install,$(TEST_EXTRAS))
 
 $(VENV)/.check: $(VENV)/.test
 	$(call install,dev)
 
 $(VENV)/.docs: pyproject.toml embedded/pyproject.toml constraints.txt
-	$(call install,embedded,docs)
+	$(call install,$(DOCS_EXTRAS))
 
 demo: $(VENV)/.demo
 	$(BIN)/regard explain $(PHOTOS)/church-*.jpg $(PHOTOS)/french-horn-4.jpg $(PHOTOS)/parachute-1.jpg $(PHOTOS)/pair-*.jpg \

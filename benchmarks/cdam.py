@@ -32,7 +32,7 @@ Row = tuple[str, Callable[[], object]]
 def full_graph(classifier: regard.Classifier, pixels: torch.Tensor, target: int) -> torch.Tensor:
     """The official way: hook norm1, differentiate through the whole network to the pixels."""
     kept: list[torch.Tensor] = []
-    layer = classifier.network.get_submodule(classifier.tokens.attention_input)
+    layer = classifier.network.get_submodule(f"{classifier.tokens.blocks[-1]}.norm1")
     handle = layer.register_forward_hook(lambda _, __, output: kept.append(output))
     try:
         with torch.enable_grad():
@@ -45,7 +45,7 @@ def full_graph(classifier: regard.Classifier, pixels: torch.Tensor, target: int)
 
 def rows(classifier: regard.Classifier, pixels: torch.Tensor) -> list[Row]:
     captum = import_optional("captum.attr", "baselines")
-    layer = classifier.network.get_submodule(classifier.tokens.attention_input)
+    layer = classifier.network.get_submodule(f"{classifier.tokens.blocks[-1]}.norm1")
     gradient = captum.LayerGradientXActivation(classifier.forward, layer)
     cdam = regard.CDAM(classifier)
     autograd = regard.CDAM(classifier, form="autograd")

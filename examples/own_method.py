@@ -1,4 +1,4 @@
-"""A method of one's own: the length of each patch token at the last norm, which knows no class.
+"""A method of one's own: the length of each patch token as the last attention reads it, which knows no class.
 
 python examples/own_method.py photo.jpg
 """
@@ -10,20 +10,19 @@ from torch import Tensor
 
 import regard
 from regard.explainers.explainer import Explainer, Found
-from regard.models.taps import Place, read
+from regard.models.taps import read
 
 
 class TokenNorm(Explainer):
     """‖u_i‖ of what the last attention reads; the same for every target."""
 
     name: ClassVar[str] = "token-norm"
-    summary: ClassVar[str] = "length of each patch token before the last attention"
+    summary: ClassVar[str] = "length of each patch token as the last attention reads it"
     per_target: ClassVar[bool] = False
 
     def _explain(self, pixels: Tensor, question: regard.question.Question) -> Found:
         tokens = self.classifier.tokens
-        place = Place(tokens.attention_input)
-        (u,), output = read(self.classifier.module, [place], lambda: self.classifier.respond(pixels))
+        (u,), output = read(self.classifier.module, [tokens.attention_input], lambda: self.classifier.respond(pixels))
         maps = u.norm(dim=-1)[:, tokens.prefix :].unflatten(1, tokens.grid(pixels))
         return Found(maps[:, None].expand(-1, len(question.targets), -1, -1), output)
 

@@ -7,7 +7,7 @@ import torch
 
 import regard
 from regard.explainers.cdam import closed_form
-from regard.explainers.class_token import attend, attention_input, block_input
+from regard.explainers.class_token import attend, block_input
 from regard.explainers.gradients import of_targets
 from regard.models.taps import differentiable_from
 from regard.question import ask
@@ -84,7 +84,7 @@ def test_gradient_from_the_last_block_only_is_that_of_the_whole_graph():
     network, pixels = vit(reg_tokens=1).double(), pixels_of().double()
     classifier = classifier_of(network)
     question = ask(2, classifier, len(pixels))
-    place = attention_input(classifier.tokens)
+    place = classifier.tokens.attention_input
     leaf, output = differentiable_from(network, place, lambda: classifier.respond(pixels))
     (gradient,) = of_targets(output, leaf, question.cotangents(output))
     expected = definition(network, pixels, lambda logits: logits[:, 2])

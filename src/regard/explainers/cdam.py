@@ -21,7 +21,6 @@ from regard.explainers.class_token import (
     ClassTokenAttention,
     anatomy,
     attend,
-    attention_input,
     block_input,
     check_same,
     on_grid,
@@ -97,7 +96,7 @@ class CDAM(Explainer):
 
     def _by_autograd(self, pixels: Tensor, question: Question) -> Found:
         """The definition: a leaf where the last attention reads; the residual keeps its own value."""
-        place, module = attention_input(self.tokens), self.classifier.module
+        place, module = self.tokens.attention_input, self.classifier.module
         leaf, output = differentiable_from(module, place, lambda: self.classifier.respond(pixels))
         cotangents = question.cotangents(output)
         read = leaf.detach().float()

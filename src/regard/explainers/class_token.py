@@ -61,7 +61,7 @@ def anatomy(classifier: Classifier, method: str) -> Tokens:
     picture = probe_picture(classifier)
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
         (read_there,), _ = read(
-            classifier.module, [attention_input(tokens)], lambda: classifier.forward(picture), stop=True
+            classifier.module, [tokens.attention_input], lambda: classifier.forward(picture), stop=True
         )
     expected = tokens.prefix + tokens.patches(picture)
     if read_there.dim() != 3 or read_there.shape[1] != expected:
@@ -71,11 +71,6 @@ def anatomy(classifier: Classifier, method: str) -> Tokens:
             expected=f"(1, {expected}, D): {tokens.prefix} of the prefix and {expected - tokens.prefix} patches",
         )
     return tokens
-
-
-def attention_input(tokens: Tokens) -> Place:
-    """Where the tokens are that the last attention reads: in pre-norm blocks the output of norm1."""
-    return Place(f"{tokens.blocks[-1]}.attn", "input")
 
 
 def probe_picture(classifier: Classifier) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from regard.errors import PixelsError, UnsupportedError
+from regard.models.taps import Place
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class Tokens:
         class_token: whether token 0 is one.
         pooling: what the head reads: "token", "avg", "map", … in timm's words.
         blocks: dotted paths of the blocks, in order.
-        attention_input: dotted path of the norm whose output the last attention reads.
         cannot_drop: why patch tokens cannot be removed; None if they can.
     """
 
@@ -37,8 +37,12 @@ class Tokens:
     class_token: bool
     pooling: str
     blocks: tuple[str, ...]
-    attention_input: str
     cannot_drop: str | None
+
+    @property
+    def attention_input(self) -> Place:
+        """Where the tokens are that the last attention reads: in pre-norm blocks the output of norm1."""
+        return Place(f"{self.blocks[-1]}.attn", "input")
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
         """(h, w): the patches of prepared pixels (B, 3, H, W)."""
@@ -92,7 +96,6 @@ def _tokens(root: str, module: nn.Module, blocks: nn.ModuleList | nn.Sequential)
         class_token=class_token,
         pooling=str(getattr(module, "global_pool", "token" if class_token else "avg")),
         blocks=tuple(f"{at}blocks.{name}" for name, _ in blocks.named_children()),
-        attention_input=f"{at}blocks.{list(dict(blocks.named_children()))[-1]}.norm1",
         cannot_drop="rotary positions are given to every block by place" if _rotary(module) else None,
     )
 

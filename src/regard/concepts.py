@@ -130,7 +130,8 @@ class Similarity(Target):
 
 def likeness(embedding: Tensor, direction: Tensor, measure: Literal["dot", "cosine"]) -> Tensor:
     """e · c or the cosine of the two, per image: (B, D), (D,) → (B,) in float32."""
-    embedding, direction = embedding.float(), direction.to(embedding)
+    embedding = embedding.float()
+    direction = direction.to(embedding)
     if measure == "cosine":
         return functional.cosine_similarity(embedding, direction[None], dim=1)
     return embedding @ direction

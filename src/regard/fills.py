@@ -63,6 +63,11 @@ class Colour(Fill):
     @classmethod
     def of(cls, rgb: Sequence[float], mean: Sequence[float], std: Sequence[float]) -> Colour:
         """The prepared value of a colour in [0, 1]: (rgb − mean) / std per channel."""
+        if not len(rgb) == len(mean) == len(std):
+            raise PixelsError(
+                "the colour, mean and std do not have one value per channel",
+                came=f"{len(rgb)}, {len(mean)} and {len(std)} values",
+            )
         return cls(tuple((value - m) / s for value, m, s in zip(rgb, mean, std, strict=True)))
 
     def background(self, pixels: Tensor) -> Tensor:

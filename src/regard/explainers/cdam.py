@@ -152,7 +152,7 @@ def closed_form(
 def _directions(classifier: Classifier, output: Output, question: Question, dtype: torch.dtype) -> Tensor:
     """Every target's gradient with respect to the embedding, (T, B, D): its direction there."""
     head = classifier.head_module()
-    if isinstance(head, torch.nn.Linear):
+    if isinstance(head, torch.nn.Linear) and _is_plain(head):
         return question.directions(output, head.weight.detach().to(dtype))
     assert output.embedding is not None
     leaf, found = output.embedding.detach().requires_grad_(), question.cotangents(output)
@@ -202,6 +202,11 @@ def apply_head(classifier: Classifier, embedding: Tensor, dtype: torch.dtype) ->
     if head is not None:
         return Output(wide(head, dtype)(embedding), embedding)
     return Output(None, embedding)
+
+
+def _is_plain(head: torch.nn.Linear) -> bool:
+    """Whether a layer's weight is all that it computes with: no subclass of its own forward, no hooks."""
+    return type(head) is torch.nn.Linear and not (head._forward_hooks or head._forward_pre_hooks)
 
 
 def _detached(output: Output) -> Output:

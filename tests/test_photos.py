@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -185,7 +186,9 @@ def test_an_empty_file_is_called_empty(opened):
     assert refusal.value.came == "an empty file"
 
 
-@pytest.mark.parametrize("name", ["missing.jpg", ".", "a" * 5000, "nul\0.jpg"], ids=["missing", "folder", "long", "nul"])
+@pytest.mark.parametrize(
+    "name", ["missing.jpg", ".", "a" * 5000, "nul\0.jpg"], ids=["missing", "folder", "long", "nul"]
+)
 def test_a_path_without_a_file_is_refused(name, tmp_path):
     with pytest.raises(PhotoError, match="there is no file"):
         open_photo(tmp_path / name)
@@ -215,10 +218,8 @@ def test_any_damage_gives_a_photo_or_a_refusal_and_no_other_error(tmp_path_facto
         content[int(place**3 * len(content))] = value  # ** 3: mostly the headers
     path = tmp_path_factory.mktemp("damaged") / "photo"
     path.write_bytes(content)
-    try:
+    with suppress(PhotoError):
         assert open_photo(path).mode == "RGB"
-    except PhotoError:
-        pass
 
 
 @pytest.mark.parametrize("header", [b"P6\n4 4\n9999999\n", b"P5\n4 4\n0\n", b"P6\n4 4\n70000\n"])

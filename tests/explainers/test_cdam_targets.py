@@ -32,9 +32,7 @@ def test_the_sum_over_tokens_is_the_slope_of_scaling_them(group):
     network, pixels, step = vit().double(), pixels_of(1).double(), 1e-5
     chosen = torch.zeros(17, dtype=torch.float64)
     chosen[group] = 1
-    up, down = (
-        logit_when_tokens_are_scaled(network, pixels, 1 + sign * step * chosen, 2) for sign in (1.0, -1.0)
-    )
+    up, down = (logit_when_tokens_are_scaled(network, pixels, 1 + sign * step * chosen, 2) for sign in (1.0, -1.0))
     maps = class_maps(network, pixels)[0, 2].flatten()
     found = regard.CDAM(classifier_of(network))(pixels, 2).maps.flatten()
     members = torch.tensor(group) - 1

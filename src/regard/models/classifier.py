@@ -20,6 +20,7 @@ from regard.errors import ClassifierError, LayerError, NotFiniteError, PixelsErr
 from regard.images import Geometry, Photo, Pixels
 from regard.labels import Outputs
 from regard.models import passes
+from regard.models.networks import is_backbone, own_head, tensor_of, unwrapped
 from regard.models.preparation import Preparation
 from regard.models.taps import Place, read, untouched
 from regard.models.transformer import Tokens, find_tokens
@@ -64,13 +65,13 @@ class Classifier:
         precision: Precision = "float32",
     ) -> None:
         self.network = network
-        self.module = _unwrapped(network)
+        self.module = unwrapped(network)
         self.preparation = preparation
         self.head = head
         self.name = name or type(self.module).__name__
         self.precision = precision
         self._check_arguments(outputs)
-        self._head_layer = None if head is not None else _own_head(self.module)
+        self._head_layer = None if head is not None else own_head(self.module)
         self.outputs: Outputs = outputs or ("embedding" if self._headless() else "softmax")
         self.class_count, self.width = self._probe()
         self.labels = self._checked_labels(labels)
@@ -204,8 +205,23 @@ class Classifier:
         first = next((parameter for parameter in self.module.parameters() if parameter.is_floating_point()), pixels)
         autocast = self.precision == "bfloat16" and first.dtype is torch.float32
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=autocast):
-            raw = _tensor_of(self.module(pixels.as_subclass(Tensor).to(first.dtype)), self.name)
+            raw = tensor_of(self._call(pixels.as_subclass(Tensor).to(first.dtype)), self.name)
         return raw.float() if autocast else raw
+
+    def _call(self, pixels: Tensor) -> Any:
+        """The network's own call; what it says of a frame of another size becomes an error a person can read."""
+        try:
+            return self.module(pixels)
+        except (AssertionError, RuntimeError, ValueError) as reason:
+            usual, came = self.preparation.frame, tuple(pixels.shape[2:])
+            memory = isinstance(reason, RuntimeError) and passes.is_out_of_memory(reason)
+            if came == usual or memory or isinstance(reason, RegardError):
+                raise
+            raise PixelsError(
+                f"{self.name} does not take frames of this size",
+                came=f"{came[0]}×{came[1]} pixels: {reason}",
+                expected=f"{usual[0]}×{usual[1]}, as its preparation gives",
+            ) from reason
 
     def _probe(self) -> tuple[int | None, int | None]:
         """(C, D) from one pass of the mean colour."""
@@ -250,7 +266,7 @@ class Classifier:
             return False
         getter = getattr(self.module, "get_classifier", None)
         named = getter() if callable(getter) else getattr(self.module, "head", None)
-        return isinstance(named, nn.Identity) or _config_says_backbone(self.module)
+        return isinstance(named, nn.Identity) or is_backbone(self.module)
 
     def _check_arguments(self, outputs: Outputs | None) -> None:
         if not isinstance(self.network, nn.Module):
@@ -342,62 +358,6 @@ class Classifier:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Half precisions → float32; float32 and float64 as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _unwrapped(network: nn.Module) -> nn.Module:
-    """The module inside torch.compile, DataParallel and DistributedDataParallel, where taps can reach it."""
-    while isinstance(network, nn.Module):
-        if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            network = network.module
-        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
-            network = inner
-        else:
-            break
-    return network
-
-
-def _own_head(network: nn.Module) -> str | None:
-    """Path of the network's last linear layer, if its columns are the network's output.
-
-    The classification layer that the network names itself (timm), else the last linear layer by
-    definition order; whether it really gives the output shows in the pass that reads it.
-    """
-    getter = getattr(network, "get_classifier", None)
-    if callable(getter):
-        named = getter()
-        return next((path for path, module in network.named_modules() if module is named and _is_linear(module)), None)
-    linear = [path for path, module in network.named_modules() if _is_linear(module)]
-    last = linear[-1] if linear else None
-    top = None if last is None else last.split(".")[0]
-    children = [name for name, _ in network.named_children()]
-    return last if top is not None and children and top == children[-1] else None
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear)
-
-
-def _config_says_backbone(network: nn.Module) -> bool:
-    """A transformers model without a classification layer returns hidden states and no logits."""
-    return hasattr(network, "config") and not any(hasattr(network, name) for name in ("classifier", "score", "head"))
-
-
-def _tensor_of(output: Any, name: str) -> Tensor:
-    """The tensor in whatever a network returns."""
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, dict) or hasattr(output, "to_tuple"):
-        for key in ("logits", "image_embeds", "last_hidden_state"):
-            found = output.get(key) if isinstance(output, dict) else getattr(output, key, None)
-            if isinstance(found, Tensor):
-                return found[:, 0] if found.dim() == 3 else found
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        return output[0]
-    raise ClassifierError(
-        f"{name} returns nothing that can be read as logits or embeddings",
-        came=type(output).__name__,
-        expected="a tensor, a tuple that begins with one, or an output with .logits",
-    )
 
 
 def _columns(part: Tensor | None) -> int | None:

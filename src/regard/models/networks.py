@@ -1,0 +1,65 @@
+"""Networks of any author: what wraps them, which layer is their head, what they return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from regard.errors import ClassifierError
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The module inside torch.compile, DataParallel and DistributedDataParallel, where taps can reach it."""
+    while isinstance(network, nn.Module):
+        if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            network = network.module
+        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
+            network = inner
+        else:
+            break
+    return network
+
+
+def own_head(network: nn.Module) -> str | None:
+    """Path of the network's last linear layer, if its columns are the network's output.
+
+    The classification layer that the network names itself (timm), else the last linear layer by
+    definition order; whether it really gives the output shows in the pass that reads it.
+    """
+    getter = getattr(network, "get_classifier", None)
+    if callable(getter):
+        named = getter()
+        return next((path for path, module in network.named_modules() if module is named and _is_linear(module)), None)
+    linear = [path for path, module in network.named_modules() if _is_linear(module)]
+    last = linear[-1] if linear else None
+    top = None if last is None else last.split(".")[0]
+    children = [name for name, _ in network.named_children()]
+    return last if top is not None and children and top == children[-1] else None
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear)
+
+
+def is_backbone(network: nn.Module) -> bool:
+    """A transformers model without a classification layer returns hidden states and no logits."""
+    return hasattr(network, "config") and not any(hasattr(network, name) for name in ("classifier", "score", "head"))
+
+
+def tensor_of(output: Any, name: str) -> Tensor:
+    """The tensor in whatever a network returns."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, dict) or hasattr(output, "to_tuple"):
+        for key in ("logits", "image_embeds", "last_hidden_state"):
+            found = output.get(key) if isinstance(output, dict) else getattr(output, key, None)
+            if isinstance(found, Tensor):
+                return found[:, 0] if found.dim() == 3 else found
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise ClassifierError(
+        f"{name} returns nothing that can be read as logits or embeddings",
+        came=type(output).__name__,
+        expected="a tensor, a tuple that begins with one, or an output with .logits",
+    )

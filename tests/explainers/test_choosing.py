@@ -1,0 +1,106 @@
+"""Which methods there are, which is chosen, and the one line that chooses all."""
+
+import sys
+from importlib import metadata
+from types import ModuleType
+
+import pytest
+import regard_embedded
+import torch
+
+import regard
+from regard.errors import UnsupportedError
+from regard.explainers import registry
+from regard.explainers.explainer import ALL_TARGETS, Explainer, Found
+from regard.targets import Target
+
+from .networks import classifier_of, cnn, pixels_of, vit
+
+
+class Foreign(Explainer):
+    """Another package's method."""
+
+    name = "foreign"
+    summary = "ones"
+    answers = frozenset({"class"})
+
+    def _explain(self, pixels, question):
+        return Found(torch.ones(len(pixels), len(question.targets), 2, 2), None)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """A package whose entry points add a method, and something that is none."""
+    module = ModuleType("a_foreign_package")
+    module.Foreign, module.nothing = Foreign, 3
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    points = [
+        metadata.EntryPoint(name, f"a_foreign_package:{attribute}", registry.GROUP)
+        for name, attribute in (("foreign", "Foreign"), ("broken", "nothing"))
+    ]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: metadata.EntryPoints(points))
+
+
+def test_another_package_s_method_is_found_and_explains(installed):
+    assert registry.names()[-2:] == ["broken", "foreign"]
+    explanation = regard.explain(pixels_of(), classifier_of(cnn()), method="foreign", targets=[0, 1])
+    assert explanation.method == "foreign"
+    assert explanation.maps.equal(torch.ones(2, 2, 2, 2))
+
+
+def test_a_target_that_a_method_does_not_answer_is_refused(installed):
+    with pytest.raises(regard.errors.TargetError, match="does not answer"):
+        regard.explain(pixels_of(), classifier_of(cnn()), method="foreign", targets=regard.Predicted())
+
+
+def test_what_is_registered_and_no_explainer_is_refused(installed):
+    with pytest.raises(UnsupportedError, match="'broken' is no explainer"):
+        registry.find("broken")
+
+
+def test_every_method_says_what_it_is():
+    listed = {method.name: method for method in regard.methods()}
+    assert {"cdam", "grad-cam", "attention", "random", "centre"} <= listed.keys()
+    assert all(method.summary and method.networks and method.answers for method in listed.values())
+    assert all(registry.find(name).name == name for name in listed)
+
+
+def test_the_kinds_of_targets_are_those_that_there_are():
+    import regard.concepts  # noqa: F401 (defines two of them)
+
+    assert {target.kind for target in all_subclasses(Target)} == ALL_TARGETS
+
+
+def all_subclasses(base):
+    return {child for direct in base.__subclasses__() for child in {direct} | all_subclasses(direct)}
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones():
+    with pytest.raises(UnsupportedError, match="cdam, grad-cam, attention, random, centre"):
+        registry.find("gradcam")
+
+
+def test_the_best_method_is_chosen_by_the_network():
+    assert registry.best(classifier_of(vit())) == "cdam"
+    assert registry.best(classifier_of(cnn())) == "grad-cam"
+    with pytest.raises(UnsupportedError, match="no method explains") as refusal:
+        registry.best(classifier_of(vit(global_pool="avg")))
+    assert "cdam" in refusal.value.came
+    assert "grad-cam" in refusal.value.came
+
+
+def test_one_line_explains_a_photo_with_everything_chosen():
+    photo = next(photo for photo in regard_embedded.photos() if photo.path.stem == "gondola")
+    explanation = regard.explain(photo.path)
+    assert (explanation.classifier, explanation.method) == ("regard:efficientnet-lite0", "grad-cam")
+    assert explanation.targets[0][0].name == "gondola"
+    chances = [answer.probability for answer in explanation.targets[0]]
+    assert len(chances) == 3
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_one_line_takes_a_classifier_by_name_and_a_method_s_settings():
+    photo = next(photo for photo in regard_embedded.photos() if photo.path.stem == "church-3")
+    explanation = regard.explain(photo.path, "regard:vit-small", "cdam", "church", terms="value")
+    assert explanation.settings["terms"] == "value"
+    assert explanation.targets[0][0].name == "church"

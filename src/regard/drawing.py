@@ -6,7 +6,6 @@ zero up. Where the map says little the photo shows through, so that colour alway
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,8 @@ UNSIGNED: Colormap = colormaps["inferno"]
 
 LONGEST = 640
 """Longer side of a drawn photo in pixels: enough to see a patch, small enough for hundreds of pictures."""
+LONGEST_TITLE = 40
+"""Characters of a target's name above its map."""
 _STRONGEST_COVER = 0.85
 _PANEL_INCHES, _BAR_INCHES, _TITLE_INCHES = 3.0, 0.7, 0.55
 
@@ -125,7 +126,8 @@ def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
 
 
 def _title(answer: TargetAnswer) -> str:
-    name = textwrap.shorten(answer.name, 40, placeholder="…")
+    name = " ".join(answer.name.split())
+    name = name if len(name) <= LONGEST_TITLE else f"{name[: LONGEST_TITLE - 1].rstrip()}…"
     if answer.probability is not None:
         return f"{name}\n{answer.probability:.1%} · score {answer.score:.2f}"
     return f"{name}\nscore {answer.score:.3g}" if answer.score is not None else name

@@ -150,8 +150,8 @@ class Explanation:
         }
         path = Path(path)
         unfinished = path.with_name(path.name + ".unfinished")
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        unfinished.write_bytes(save(contiguous, metadata={"regard": json.dumps(header, ensure_ascii=False)}))
+        own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        unfinished.write_bytes(save(own, metadata={"regard": json.dumps(header, ensure_ascii=False)}))
         unfinished.replace(path)
 
     @classmethod
@@ -169,14 +169,18 @@ class Explanation:
             raise FileFormatError(f"there is no file {str(path)!r}") from None
         except (SafetensorError, OSError, ValueError) as reason:
             raise FileFormatError(f"{str(path)!r} is not a readable safetensors file", came=str(reason)) from reason
+        header = header if isinstance(header, dict) else {}
         if header.get("format") != FORMAT:
             raise FileFormatError(
                 f"{str(path)!r} holds no explanation", came=str(header.get("format") or "no regard header")
             )
-        if header.get("format_version", 0) > FORMAT_VERSION:
+        version = header.get("format_version")
+        if not isinstance(version, int):
+            raise FileFormatError(f"the header of {str(path)!r} is damaged", came=f"format version {version!r}")
+        if version > FORMAT_VERSION:
             raise FileFormatError(
                 f"{str(path)!r} was written by a newer regard",
-                came=f"format {header['format_version']}, regard {header.get('version')}",
+                came=f"format {version}, regard {header.get('version')}",
                 expected=f"format {FORMAT_VERSION} or older",
                 remedy="upgrade regard",
             )

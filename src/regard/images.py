@@ -74,7 +74,7 @@ class Geometry:
         return torch.minimum(((boxes - shift) * scale).clamp(min=0), boxes.new_tensor([width, height, width, height]))
 
     def mask_to_frame(self, mask: Tensor) -> Tensor:
-        """A boolean mask (height, width) of the photo → (H, W) of the frame, by the nearest pixel."""
+        """A boolean mask (height, width) of the photo → (H, W) of the frame, by the nearest pixel; False beside it."""
         if tuple(mask.shape) != self.photo:
             raise PixelsError(
                 "the mask does not have the size of its photo", came=f"{tuple(mask.shape)}", expected=f"{self.photo}"
@@ -83,8 +83,10 @@ class Geometry:
         left, top, _, _ = self.box
         rows = torch.floor(top + (torch.arange(self.frame[0], dtype=torch.float64) + 0.5) / vertical).long()
         columns = torch.floor(left + (torch.arange(self.frame[1], dtype=torch.float64) + 0.5) / horizontal).long()
+        there = [(places >= 0) & (places < side) for places, side in zip((rows, columns), self.photo, strict=True)]
         rows, columns = rows.clamp(0, self.photo[0] - 1), columns.clamp(0, self.photo[1] - 1)
-        return mask[rows.to(mask.device)][:, columns.to(mask.device)]
+        on_photo = (there[0][:, None] & there[1]).to(mask.device)
+        return mask[rows.to(mask.device)][:, columns.to(mask.device)] & on_photo
 
     def maps_to_photo(
         self, maps: Tensor, size: tuple[int, int] | None = None, mode: Interpolation = "bilinear"

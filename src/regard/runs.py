@@ -95,7 +95,7 @@ class Run:
         missing = [name for name in KEY[1:] for row in rows if name not in row]
         if missing:
             raise RunError("a row lacks part of its key", came=f"no {missing[0]!r}", expected=", ".join(KEY[1:]))
-        table = _table([{KEY[0]: self.configuration_hash, **row} for row in rows])
+        table = _table([{KEY[0]: "", **row, KEY[0]: self.configuration_hash} for row in rows])
         parts = self.folder / _PARTS
         parts.mkdir(exist_ok=True)
         place = parts / f"{len(list(parts.glob('*.parquet'))):06d}.parquet"
@@ -166,13 +166,17 @@ def read_run(folder: Path) -> FinishedRun:
             remedy="give the same command again to finish it" if unfinished else "check the path",
         )
     manifest = _read_json(folder / _MANIFEST)
-    if manifest.get("format") != "regard.run" or manifest.get("version", 0) > FORMAT_VERSION:
+    version = manifest.get("version")
+    if manifest.get("format") != "regard.run" or not isinstance(version, int) or version > FORMAT_VERSION:
         raise RunError(
             f"this version of regard cannot read the run in {str(folder)!r}",
-            came=f"{manifest.get('format')} version {manifest.get('version')}",
+            came=f"{manifest.get('format')} version {version}",
             expected=f"regard.run version {FORMAT_VERSION} or older",
         )
-    rows = parquet.read_table(folder / _ROWS).to_pylist() if (folder / _ROWS).is_file() else []
+    try:
+        rows = parquet.read_table(folder / _ROWS).to_pylist() if manifest.get("rows") else []
+    except (OSError, arrow.ArrowException) as reason:
+        raise RunError(f"the rows of the run in {str(folder)!r} are gone or damaged", came=str(reason)) from reason
     return FinishedRun(folder, manifest, rows)
 
 
@@ -244,7 +248,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _table(rows: Sequence[Mapping[str, Any]]) -> arrow.Table:
     """Rows as a table with every column that any of them has."""
     columns = dict.fromkeys(name for row in rows for name in row)
-    return arrow.table({name: [row.get(name) for row in rows] for name in columns})
+    try:
+        return arrow.table({name: [row.get(name) for row in rows] for name in columns})
+    except (arrow.ArrowException, UnicodeEncodeError) as reason:
+        raise RunError("rows hold text that is no Unicode, or a column of several types", came=str(reason)) from reason
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_a_damaged_photo_becomes_a_row_and_the_rest_is_explained(cli):
     assert "damaged" in rows["cut.jpg"]["error"]
     assert "failed" in out
     assert "Traceback" not in err
+
+
+def test_a_file_name_that_is_no_unicode_is_explained_under_an_escaped_name(cli):
+    Path("photos").mkdir()
+    shutil.copy(PHOTOS["bagel"], os.fsdecode(b"photos/\xff.jpg"))
+    assert cli("explain", "photos", "--run", "here", "--top", 1)[0] == 0
+    assert read_run(Path("here")).rows[0]["picture"] == "pictures/\\xff.png"
+    assert Path("here/pictures/\\xff.png").exists()
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(cli, monkeypatch):

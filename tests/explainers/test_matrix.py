@@ -63,12 +63,13 @@ TARGETS = {
 
 
 def explainers(classifier):
-    """All methods that explain this classifier; the others refuse it in words."""
+    """All methods that explain this classifier; the others refuse it."""
+    able = []
     for name in names():
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), suppress(UnsupportedError):
             warnings.simplefilter("ignore", UserWarning)
-            with suppress(UnsupportedError):
-                yield find(name)(classifier)
+            able.append(find(name)(classifier))
+    return able
 
 
 def state(classifier):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from regard.cli.output import announce, print_json, printable, tracked
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -51,7 +53,6 @@ def explain(
 
     Example: regard explain cat.jpg --target "tabby, tabby cat" --target 281
     """
-    from regard.cli.output import announce, print_json, tracked
     from regard.explainers.registry import best, find
     from regard.models.catalog import DEFAULT, load
     from regard.runs import Run, new_folder
@@ -67,7 +68,7 @@ def explain(
     left = _left(results, paths)
     seconds = _seconds(subject, len(left))
     if seconds > 2:
-        announce(f"{len(left)} photos, {len(left)} forward passes and {len(left)} pictures: about {seconds:.0f} s")
+        announce(f"photos to explain: {len(left)}, one forward pass and one picture each; about {seconds:.0f} s")
     failed = 0
     try:
         for path, name in tracked(left, seconds, f"{chosen} on {subject.name}"):
@@ -113,7 +114,8 @@ def _named(paths: list[Path]) -> list[tuple[Path, str]]:
     taken: set[str] = set()
     named = []
     for path in paths:
-        candidates = (path.stem if number == 1 else f"{path.stem}-{number}" for number in range(1, len(paths) + 2))
+        stem = printable(path.stem)
+        candidates = (stem if number == 1 else f"{stem}-{number}" for number in range(1, len(paths) + 2))
         name = next(candidate for candidate in candidates if candidate not in taken)
         taken.add(name)
         named.append((path, name))
@@ -161,7 +163,7 @@ def _described(target: Any) -> str:
 
 def _left(results: Run, paths: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
     done = {row["image"] for row in results.rows() if row["status"] == "explained"}
-    return [(path, name) for path, name in paths if path.as_posix() not in done]
+    return [(path, name) for path, name in paths if printable(path.as_posix()) not in done]
 
 
 def _seconds(subject: Classifier, photos: int) -> float:
@@ -178,19 +180,18 @@ def _seconds(subject: Classifier, photos: int) -> float:
 
 def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: Path, name: str) -> bool:
     """Explain one photo and write its picture, maps and rows; a photo that fails becomes a row that says why."""
-    from regard.cli.output import announce
     from regard.errors import NotFiniteError, PhotoError
 
     try:
         explanation = explainer(path, targets)
     except (PhotoError, NotFiniteError) as reason:
-        announce(f"failed: {reason}")
+        announce(printable(f"failed: {reason}"))
         row = {
-            "image": path.as_posix(),
+            "image": printable(path.as_posix()),
             "method": explainer.name,
             "target": "",
             "status": "failed",
-            "error": str(reason),
+            "error": printable(str(reason)),
         }
         results.write_rows([row])
         return False
@@ -206,7 +207,7 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
 def _rows(explanation: Explanation, path: Path, files: dict[str, str]) -> list[dict[str, Any]]:
     import hashlib
 
-    photo = {"image": path.as_posix(), "photo_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    photo = {"image": printable(path.as_posix()), "photo_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return [
         {
             **photo,

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from regard.cli.output import print_json, print_table
+
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the methods: what each shows, which networks it explains, which targets it answers.
 
     Example: regard methods
     """
-    from regard.cli.output import print_json, print_table
     from regard.explainers.registry import methods as all_methods
 
     found = all_methods()

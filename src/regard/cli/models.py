@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from regard.cli.output import print_json, print_table
+
 
 def models(
     pattern: Annotated[str, typer.Argument(help="Part of a name, or a shell pattern.")] = "regard:",
@@ -16,7 +18,6 @@ def models(
 
     Example: regard models "timm:*dinov2*"
     """
-    from regard.cli.output import print_json, print_table
     from regard.models.catalog import listed, load
 
     if labels:

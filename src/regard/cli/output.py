@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -48,13 +49,6 @@ def tracked(items: Sequence[Item], seconds: float, what: str) -> Iterator[Item]:
     yield from track(items, description=what, console=Console(stderr=True), transient=True)
 
 
-def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Consecutive lists of at most `size` items."""
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def printable(text: str) -> str:
+    """Text as Unicode: the bytes of a file name that are none become escapes, in hexadecimal."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

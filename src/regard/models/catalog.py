@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -67,7 +68,7 @@ def load(
         network = _timm_network(rest, pretrained and weights is None, arguments)
         if weights is not None:
             fill(network, read_weights(Path(weights)), Path(weights))
-        preparation, known = _timm_preparation(network), _timm_labels(network)
+        preparation, known = _timm_preparation(network, arguments), _timm_labels(network)
         return _ready(network, preparation, labels or known, outputs, str(name), device, precision)
     if weights is not None or arguments:
         raise ClassifierError(
@@ -142,7 +143,9 @@ def _timm_network(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.
     timm = import_optional("timm", "timm")
     plain = name.partition(".")[0]
     if not timm.is_model(plain) and not name.startswith(("hf-hub:", "local-dir:")):
-        close = ", ".join(sorted(timm.list_models(f"*{plain}*"))[:6])
+        known = timm.list_models()
+        near = [*sorted(model for model in known if plain and plain in model), *get_close_matches(plain, known, 4, 0.6)]
+        close = ", ".join(dict.fromkeys(near[:4] + near[-4:]))
         raise ClassifierError(
             f"timm has no network {name!r}",
             expected=f"for example {close}" if close else None,
@@ -160,18 +163,26 @@ def _timm_network(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.
     return network
 
 
-def _timm_preparation(network: nn.Module) -> Preparation:
+def _timm_preparation(network: nn.Module, arguments: dict[str, Any]) -> Preparation:
+    """What timm prescribes for the network, at the size and channels that it was built for."""
     data = import_optional("timm.data", "timm").resolve_model_data_config(network)
+    size = arguments.get("img_size") or data["input_size"][1:]
+    mean, std = (_for_channels(data[name], arguments.get("in_chans", 3)) for name in ("mean", "std"))
     return Preparation(
-        size=tuple(data["input_size"][1:]),
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
-        fit="squash" if data["crop_mode"] == "squash" else "crop",
+        size=size if isinstance(size, int) else tuple(size),
+        mean=mean,
+        std=std,
+        fit={"squash": "squash", "border": "pad"}.get(data["crop_mode"], "crop"),  # type: ignore[arg-type]
         crop=float(data["crop_pct"]),
         interpolation=data["interpolation"]
         if data["interpolation"] in ("bilinear", "bicubic", "lanczos")
         else "bicubic",
     )
+
+
+def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Per-channel values as they are, or their average for each channel of a network of another number."""
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
 
 
 def _timm_labels(network: nn.Module) -> list[str] | None:

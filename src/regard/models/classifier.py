@@ -86,10 +86,12 @@ class Classifier:
             PhotoError: a photo cannot be read.
             PixelsError: a tensor cannot have been prepared.
         """
+        if isinstance(photos, Tensor):
+            self._check_shape(photos)
         if isinstance(photos, Pixels):
             return photos.to(self.device)
         if isinstance(photos, Tensor):
-            self._check_pixels(photos)
+            self._check_range(photos)
             height, width = photos.shape[2:]
             values = photos.detach().clone() if photos.is_inference() else photos
             return Pixels.of(values.to(self.device), [Geometry.whole((height, width))] * len(photos))
@@ -155,10 +157,14 @@ class Classifier:
         return self.head if self._head_layer is None else self.module.get_submodule(self._head_layer)
 
     def untouched(self) -> AbstractContextManager[Any, bool | None]:
-        """Eval mode for the block, and nothing changed afterwards; see `taps.untouched`."""
+        """Eval mode for the block, and nothing changed afterwards; see `taps.untouched`.
+
+        A caller's autocast does not reach into it: the classifier's own precision decides.
+        """
         if any(module.training for module in self.module.modules()):
             logger.info("%s is in training mode; it is read in eval mode and set back afterwards", self.name)
         stack = contextlib.ExitStack()
+        stack.enter_context(torch.autocast(self.device.type, enabled=False))
         stack.enter_context(untouched(self.module))
         if self.head is not None:
             stack.enter_context(untouched(self.head))
@@ -178,10 +184,11 @@ class Classifier:
     def hash(self) -> str:
         """SHA-256 of weights, buffers, head and preparation: what a concept or a saved map belongs to.
 
-        Kept until a weight is changed, which torch counts per tensor.
+        Kept until a weight is changed: torch counts changes per tensor, and a few values of each tell of
+        those that go past the count (through `.data`).
         """
         tensors = dict(self._weights())
-        state = tuple((name, tensor.data_ptr(), _version(tensor)) for name, tensor in tensors.items())
+        state = (*((name, tensor.data_ptr(), _version(tensor)) for name, tensor in tensors.items()), _some(tensors))
         if self._hashed is None or self._hashed[0] != state:
             self._hashed = state, self._digest(tensors)
         return self._hashed[1]
@@ -305,7 +312,7 @@ class Classifier:
             )
         return named
 
-    def _check_pixels(self, pixels: Tensor) -> None:
+    def _check_shape(self, pixels: Tensor) -> None:
         channels = self.preparation.channels
         if pixels.dim() != 4 or pixels.shape[1] != channels or not pixels.is_floating_point() or len(pixels) == 0:
             raise PixelsError(
@@ -316,6 +323,8 @@ class Classifier:
             )
         if self.tokens is not None:
             self.tokens.check_frame(pixels)
+
+    def _check_range(self, pixels: Tensor) -> None:
         finite = pixels.detach()[pixels.detach().isfinite()]
         if finite.numel() == 0:
             return
@@ -362,6 +371,17 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 def _columns(part: Tensor | None) -> int | None:
     return None if part is None else part.shape[1]
+
+
+def _some(tensors: dict[str, Tensor]) -> bytes:
+    """Eight values of every tensor, evenly spread."""
+    values = [_spread(tensor.detach())[:8].double().cpu() for tensor in tensors.values()]
+    return torch.cat(values).numpy().tobytes() if values else b""
+
+
+def _spread(tensor: Tensor) -> Tensor:
+    row = tensor.view(-1) if tensor.is_contiguous() else tensor[(0,) * max(0, tensor.dim() - 1)].reshape(-1)
+    return row[:: max(1, len(row) // 8)]
 
 
 def _version(tensor: Tensor) -> int:

@@ -73,7 +73,7 @@ def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
 
     def note(layer: str) -> Any:
         def hook(_: nn.Module, __: tuple[Any, ...], output: object) -> None:
-            if isinstance(output, Tensor):
+            if isinstance(output, Tensor) and len(output) == 1:  # more rows than pictures: windows, not the picture
                 outputs.append((layer, tuple(output.shape[1:])))
 
         return hook

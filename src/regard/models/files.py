@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,14 +62,18 @@ def read_header(path: Path) -> Header:
             header = json.loads((file.metadata() or {}).get("regard", "{}"))
     except (SafetensorError, ValueError, OSError) as reason:
         raise FileFormatError(f"{str(path)!r} is not a readable safetensors file", came=str(reason)) from reason
+    header = header if isinstance(header, dict) else {}
     if header.get("format") != FORMAT:
         raise FileFormatError(
             f"{str(path)!r} does not say which network its weights belong to",
             came=str(header.get("format") or "no regard header"),
             remedy=f'name it: regard.load("timm:NAME", weights="{path.name}")',
         )
-    if header["format_version"] > FORMAT_VERSION:
+    if header.get("format_version", 0) > FORMAT_VERSION:
         raise FileFormatError(f"{str(path)!r} was written by a newer regard", remedy="upgrade regard")
+    missing = [name for name in ("format_version", *Header.__dataclass_fields__) if name not in header]
+    if missing:
+        raise FileFormatError(f"the header of {str(path)!r} is damaged", came=f"no {missing[0]!r}")
     return Header(**{name: header[name] for name in Header.__dataclass_fields__})
 
 
@@ -86,9 +89,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise FileFormatError(f"there is no file {str(path)!r}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _unwrapped(load_file(path), path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as reason:
+    except Exception as reason:  # damaged files raise whatever their readers stumble over
         raise FileFormatError(
             f"{str(path)!r} holds no plain weights",
             came=str(reason).partition("\n")[0][:200],
@@ -106,7 +109,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """
     own = network.state_dict()
     missing, surplus = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    differing = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    differing = [name for name in sorted(own.keys() & weights.keys()) if own[name].shape != weights[name].shape]
     if not (missing or surplus or differing):
         network.load_state_dict(dict(weights))
         return

@@ -55,7 +55,7 @@ def tensor_of(output: Any, name: str) -> Tensor:
         for key in ("logits", "image_embeds", "last_hidden_state"):
             found = output.get(key) if isinstance(output, dict) else getattr(output, key, None)
             if isinstance(found, Tensor):
-                return found[:, 0] if found.dim() == 3 else found
+                return found[:, 0] if key == "last_hidden_state" and found.dim() == 3 else found
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return output[0]
     raise ClassifierError(

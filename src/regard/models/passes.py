@@ -97,6 +97,8 @@ def masked(
     images = images.to(pixels.device)
     make = masks if callable(masks) else masks.to(pixels.device).__getitem__
     _check_images(images, len(pixels))
+    if not callable(masks) and len(masks) != len(images):
+        raise PixelsError("every job has its mask", came=f"{len(masks)} masks", expected=f"{len(images)}")
 
     def inputs(numbers: Tensor) -> Tensor:
         chunk, kept = pixels[images[numbers]], make(numbers)
@@ -121,6 +123,7 @@ def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequen
 
     Raises:
         UnsupportedError: the network cannot drop tokens, with the reason.
+        PixelsError: a job names an image or a patch that is not there.
     """
     tokens = classifier.tokens
     if tokens is None:
@@ -130,12 +133,16 @@ def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequen
     if tokens.cannot_drop is not None:
         raise UnsupportedError("this transformer cannot drop tokens", came=tokens.cannot_drop)
     _check_images(images, len(pixels))
-    patches = tokens.patches(pixels)
+    if len(kept) != len(images):
+        raise PixelsError("every job has its image", came=f"{len(kept)} jobs, {len(images)} images")
     for number, indices in enumerate(kept):
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < patches:
-            raise PixelsError("there is no such patch", came=f"job {number}", expected=f"0 to {patches - 1}")
+        _check_patches(indices, tokens.patches(pixels), number, tokens.pooling in ("token", ""))
     place = Place(tokens.blocks[0], "input")
     embedded = _embedded(classifier, pixels, place)
+    if embedded.dim() != 3 or embedded.shape[1] != tokens.prefix + tokens.patches(pixels):
+        raise UnsupportedError(
+            "this transformer cannot drop tokens", came=f"its blocks read a tensor {tuple(embedded.shape)}"
+        )
     lengths = torch.tensor([len(indices) for indices in kept])
     results: Tensor | None = None
     for length in lengths.unique(sorted=True).tolist():
@@ -171,7 +178,12 @@ def _embedded(classifier: Classifier, pixels: Tensor, place: Place) -> Tensor:
 def _from_tokens(classifier: Classifier, place: Place, pixels: Tensor, tokens: Tensor) -> Tensor:
     """Run the blocks on given tokens (n, k, D): one picture's pixels pay for the embedding that is thrown away."""
     with replaced(classifier.module, place, lambda embedded: tokens.to(embedded.dtype)):
-        logits = classifier.forward(pixels[:1])
+        try:
+            logits = classifier.forward(pixels[:1])
+        except RuntimeError as reason:
+            if is_out_of_memory(reason):
+                raise
+            raise UnsupportedError("this transformer cannot drop tokens", came=str(reason)) from reason
     count(forwards=len(tokens) - 1)
     return logits
 
@@ -265,6 +277,18 @@ def _budget(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * DEVICE_SHARE)
     return CPU_BUDGET
+
+
+def _check_patches(indices: Tensor, patches: int, job: int, without: bool) -> None:
+    """Refuse what are not indices of different patches, or none of them where the network pools over them."""
+    whole = indices.dim() == 1 and indices.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
+    there = whole and all(0 <= index < patches for index in indices.tolist())
+    if not there or len(indices.unique()) != len(indices) or not (len(indices) or without):
+        raise PixelsError(
+            "the kept patches are different patches of the image",
+            came=f"job {job}: {indices.tolist()!r:.80}",
+            expected=f"whole numbers from 0 to {patches - 1}" + ("" if without else ", one at least"),
+        )
 
 
 def _check_images(images: Tensor, available: int) -> None:

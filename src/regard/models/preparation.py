@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from regard.drawing import picture_of
-from regard.errors import ClassifierError
+from regard.errors import ClassifierError, PixelsError
 from regard.images import Geometry, Photo, Pixels, open_photo
+
+Fit = Literal["crop", "squash", "pad"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,20 +30,24 @@ class Preparation:
         size: frame side, or (H, W), in pixels.
         mean: per channel, of colours in [0, 1]; ImageNet's by default.
         std: per channel; ImageNet's by default.
-        fit: "crop" keeps the aspect: the shorter side is scaled to size / crop, and the centre is cut
-            out. "squash" scales both sides to the frame, so that the whole photo is seen.
-        crop: share of the scaled side that the frame keeps; 0.875 is the usual 224 of 256.
+        fit: what is scaled to size / crop before the centre is cut out. "crop": the shorter side, so the
+            aspect is kept and the longer side loses its ends. "squash": both sides, each by its own
+            factor. "pad": the longer side, with bars of the mean colour.
+        crop: share of the scaled side that the frame keeps. Default 0.875 for "crop", the usual 224 of
+            256; 1 for the others, so that the whole photo is seen.
         interpolation: of the scaling; antialiased, as Pillow does it.
     """
 
     size: int | tuple[int, int] = 224
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    fit: Literal["crop", "squash"] = "crop"
-    crop: float = 0.875
+    fit: Fit = "crop"
+    crop: float = 0.0
     interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bicubic"
 
     def __post_init__(self) -> None:
+        if self.crop == 0:
+            object.__setattr__(self, "crop", 0.875 if self.fit == "crop" else 1.0)
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         if not isinstance(self.size, int):
@@ -52,8 +58,10 @@ class Preparation:
             raise ClassifierError(
                 "mean and std do not fit", came=f"{self.mean}, {self.std}", expected="one each per channel, std above 0"
             )
-        if self.fit not in ("crop", "squash") or not 0 < self.crop <= 1:
-            raise ClassifierError("no such fit", came=f"fit={self.fit!r}, crop={self.crop}", expected="crop or squash")
+        if self.fit not in get_args(Fit) or not 0 < self.crop <= 1:
+            raise ClassifierError(
+                "no such fit", came=f"fit={self.fit!r}, crop={self.crop}", expected=f"one of {get_args(Fit)}, crop to 1"
+            )
         if self.interpolation not in ("bilinear", "bicubic", "lanczos", "nearest"):
             raise ClassifierError("no such interpolation", came=repr(self.interpolation))
 
@@ -69,6 +77,12 @@ class Preparation:
 
     def __call__(self, photos: Sequence[Photo]) -> Pixels:
         """Photos → float32 (B, channels, H, W) with their geometries."""
+        if self.channels not in (1, 3):
+            raise PixelsError(
+                f"a photo does not become {self.channels} channels",
+                expected="1 (grey) or 3 (red, green, blue)",
+                remedy="give prepared pixels as a float tensor",
+            )
         prepared = [self._one(open_photo(photo)) for photo in photos]
         return Pixels.of(torch.stack([values for values, _ in prepared]), [geometry for _, geometry in prepared])
 
@@ -88,22 +102,34 @@ class Preparation:
         return (values - mean) / std, geometry
 
     def _fitted(self, photo: Image.Image) -> tuple[Image.Image, Geometry]:
+        """The photo scaled, and the frame cut out of its middle, or laid over it where the photo is smaller."""
         height, width = self.frame
-        resample = Image.Resampling[self.interpolation.upper()]
-        if self.fit == "squash":
-            whole = (0.0, 0.0, float(photo.width), float(photo.height))
-            geometry = Geometry((photo.height, photo.width), (height, width), whole)
-            return photo.resize((width, height), resample), geometry
         wide, high = self._scaled(photo.width, photo.height)
-        left, top = round((wide - width) / 2), round((high - height) / 2)
-        scaled = photo.resize((wide, high), resample).crop((left, top, left + width, top + height))
+        left, top = _middle(wide, width), _middle(high, height)
+        scaled = photo.resize((wide, high), Image.Resampling[self.interpolation.upper()])
+        if self.fit == "pad":
+            bars = tuple(round(255 * value) for value in self.mean * (3 // self.channels))  # grey: one value for all
+            framed = Image.new("RGB", (width, height), bars)
+            framed.paste(scaled, (-left, -top))
+        else:
+            framed = scaled.crop((left, top, left + width, top + height))
         across, down = photo.width / wide, photo.height / high
         box = (left * across, top * down, (left + width) * across, (top + height) * down)
-        return scaled, Geometry((photo.height, photo.width), (height, width), box)
+        return framed, Geometry((photo.height, photo.width), (height, width), box)
 
     def _scaled(self, width: int, height: int) -> tuple[int, int]:
-        """Size of the whole photo after scaling; the long side is cut to whole pixels as torchvision does it."""
+        """(width, height) of the whole photo after scaling, rounded as torchvision and timm round it."""
         target_height, target_width = (math.floor(side / self.crop) for side in self.frame)
-        if target_width * height >= target_height * width:
-            return target_width, max(target_height, int(target_width * height / width))
-        return max(target_width, int(target_height * width / height)), target_height
+        if self.fit == "squash":
+            return target_width, target_height
+        if self.fit == "crop" and target_width == target_height:
+            shorter = min(width, height)
+            return int(target_width * width / shorter), int(target_height * height / shorter)
+        choose = min if self.fit == "crop" else max
+        ratio = choose(width / target_width, height / target_height)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _middle(scaled: int, frame: int) -> int:
+    """Where the frame begins on the scaled photo, rounded as torchvision cuts and timm pads; negative outside it."""
+    return round((scaled - frame) / 2) if scaled >= frame else -((frame - scaled) // 2)

@@ -70,7 +70,7 @@ def read(
     """
     found: dict[Place, Tensor] = {}
 
-    def keep(place: Place, tensor: Tensor) -> None:
+    def keep(place: Place, tensor: Tensor) -> Tensor:
         if place in found:
             raise LayerError(
                 f"the layer {place.layer!r} runs more than once in a pass", remedy="tap a layer that runs once"
@@ -78,6 +78,7 @@ def read(
         found[place] = tensor
         if stop and len(found) == len(set(places)):
             raise _Enough
+        return tensor.clone()  # the network goes on with a copy, which a later layer may change in place
 
     result: Result | None = None
     with _hooked(network, places, keep):
@@ -157,10 +158,15 @@ def _on_output(place: Place, act: Callable[[Place, Tensor], Tensor | None]) -> C
             return act(place, output)
         if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
             changed = act(place, output[0])
-            return None if changed is None else type(output)([changed, *output[1:]])
+            return None if changed is None else _rebuilt(output, [changed, *output[1:]])
         raise LayerError(f"the layer {place.layer!r} returns no tensor", came=type(output).__name__)
 
     return hook
+
+
+def _rebuilt(output: Any, values: list[Any]) -> Any:
+    named = hasattr(output, "_fields")  # a named tuple takes its values one by one
+    return type(output)(*values) if named else type(output)(values)
 
 
 @contextmanager
@@ -179,6 +185,8 @@ def untouched(network: nn.Module) -> Iterator[None]:
             for module, was_training in training:
                 if was_training:
                     module.training = False
+            for parameter, _, _ in parameters:
+                parameter.grad = None  # what the block accumulates must not be added to the caller's
             yield
         finally:
             for module, was_training in training:

@@ -84,20 +84,29 @@ def _is_block(block: nn.Module) -> bool:
 
 def _tokens(root: str, module: nn.Module, blocks: nn.ModuleList | nn.Sequential) -> Tokens:
     at = f"{root}." if root else ""
-    patch = getattr(module.patch_embed, "patch_size", 16)
-    class_token = isinstance(getattr(module, "cls_token", None), Tensor)
+    joins_later = any(hasattr(module, name) for name in ("blocks_token_only", "cls_attn_blocks"))
+    class_token = isinstance(getattr(module, "cls_token", None), Tensor) and not joins_later
     prefix = getattr(module, "num_prefix_tokens", None)
-    if prefix is None:
+    if joins_later:
+        prefix = 0
+    elif prefix is None:
         prefix = int(class_token) + int(getattr(module, "num_register_tokens", 0) or 0)
     return Tokens(
         root=root,
-        patch=(patch, patch) if isinstance(patch, int) else (int(patch[0]), int(patch[1])),
+        patch=_patch(module.patch_embed),
         prefix=int(prefix),
         class_token=class_token,
         pooling=str(getattr(module, "global_pool", "token" if class_token else "avg")),
         blocks=tuple(f"{at}blocks.{name}" for name, _ in blocks.named_children()),
         cannot_drop="rotary positions are given to every block by place" if _rotary(module) else None,
     )
+
+
+def _patch(embedding: object) -> tuple[int, int]:
+    """(height, width) of a patch in pixels, also where a convolutional stem comes first."""
+    ratio = getattr(embedding, "feat_ratio", None)
+    patch = ratio(as_scalar=False) if callable(ratio) else getattr(embedding, "patch_size", 16)
+    return (patch, patch) if isinstance(patch, int) else (int(patch[0]), int(patch[1]))
 
 
 def _rotary(module: nn.Module) -> bool:

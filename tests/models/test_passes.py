@@ -1,0 +1,202 @@
+"""Many passes in one queue: full chunks across images, halved where memory runs out, equal to a plain loop."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from regard.errors import PixelsError
+from regard.fills import Blur, Mean
+from regard.models import passes
+from regard.models.taps import Place, read
+
+from ..explainers.networks import classifier_of, cnn, pixels_of, same, vit
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+class Limited(nn.Module):
+    """A network that notes the size of every pass and runs out of memory above a limit."""
+
+    def __init__(self, limit=10**6, problem=OUT_OF_MEMORY):
+        super().__init__()
+        self.network, self.limit, self.problem, self.sizes = cnn(), limit, problem, []
+
+    def forward(self, pixels):
+        self.sizes.append(len(pixels))
+        if len(pixels) > self.limit:
+            raise self.problem
+        return self.network(pixels)
+
+
+def in_chunks_of(network, size):
+    """A classifier whose chunk size is known already, so that no pass measures it."""
+    classifier = classifier_of(network)
+    passes.remember_chunk(classifier, pixels_of(1), size)
+    if isinstance(network, Limited):
+        network.sizes.clear()
+    return classifier
+
+
+def jobs_of_three_images(count=11):
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(3, (count,), generator=generator)
+    masks = torch.rand(count, 1, 32, 32, generator=generator)
+    return pixels_of(3), images, masks
+
+
+def count_and_fail():
+    passes.count(forwards=4, backwards=1)
+    raise ZeroDivisionError
+
+
+def test_passes_are_counted_in_images_also_by_enclosing_blocks():
+    classifier = in_chunks_of(cnn(), 2)
+    with passes.counted() as outer:
+        classifier(pixels_of(2))
+        with passes.counted() as inner:
+            classifier.embed(pixels_of(5))
+            passes.count(backwards=3)
+        with pytest.raises(ZeroDivisionError), passes.counted():
+            count_and_fail()
+        read(classifier.module, [Place("0")], lambda: classifier.forward(pixels_of(6)), stop=True)
+    classifier(pixels_of(1))
+    assert (inner.forwards, inner.backwards) == (5, 3)
+    assert (outer.forwards, outer.backwards) == (2 + 5 + 4 + 6, 3 + 1)
+
+
+def test_measuring_a_chunk_is_not_counted():
+    classifier = classifier_of(cnn())
+    with passes.counted() as counter:
+        passes.run(classifier, 3, lambda numbers: pixels_of(3)[numbers], pixels_of(1))
+    assert counter.forwards == 3
+
+
+def test_every_pass_but_the_last_is_full_whatever_image_its_jobs_belong_to():
+    network = Limited()
+    classifier = in_chunks_of(network, 4)
+    pixels, images, masks = jobs_of_three_images()
+    passes.masked(classifier, pixels, images, masks, Mean())
+    assert network.sizes == [4, 4, 3]
+
+
+def test_inputs_are_made_only_when_their_chunk_comes():
+    network, asked = Limited(), []
+    passes.run(
+        in_chunks_of(network, 3),
+        7,
+        lambda numbers: asked.append(numbers.tolist()) or pixels_of(len(numbers)),
+        pixels_of(1),
+    )
+    assert asked == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("make", [cnn, vit, lambda: vit(num_classes=0)])
+def test_jobs_in_chunks_are_the_loop_over_jobs(make, size):
+    network, pixels = make(), pixels_of(7)
+    answers = passes.run(in_chunks_of(network.train(), size), 7, lambda numbers: pixels[numbers].flip(3), pixels[:1])
+    expected = torch.cat([network.eval()(picture.flip(2)[None]).detach() for picture in pixels])
+    same(answers, expected)
+    assert answers.dtype is torch.float32
+    assert not answers.requires_grad
+
+
+@pytest.mark.parametrize("fill", [Mean(), Blur(2.0)], ids=lambda fill: fill.name)
+@pytest.mark.parametrize("as_function", [True, False])
+def test_masked_is_the_loop_over_jobs(fill, as_function):
+    network = cnn()
+    pixels, images, masks = jobs_of_three_images()
+    given = (lambda numbers: masks[numbers]) if as_function else masks
+    answers = passes.masked(in_chunks_of(network, 4), pixels, images, given, fill)
+    expected = []
+    for image, mask in zip(images.tolist(), masks, strict=True):
+        background = fill.background(pixels[image : image + 1])
+        expected.append(network(mask * pixels[image : image + 1] + (1 - mask) * background).detach())
+    same(answers, torch.cat(expected))
+
+
+@pytest.mark.parametrize("images", [[0, 3], [-1, 0], [[0, 1]], [0.0, 1.0], []], ids=str)
+def test_images_that_are_not_there_are_refused(images):
+    with pytest.raises(PixelsError, match="image"):
+        passes.masked(classifier_of(cnn()), pixels_of(3), torch.tensor(images), torch.ones(2, 1, 32, 32), Mean())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (3, 1, 32, 32), (2, 1, 16, 16), (2, 3, 32, 32)], ids=str)
+def test_masks_that_do_not_fit_the_jobs_are_refused(shape):
+    with pytest.raises(PixelsError):
+        passes.masked(classifier_of(cnn()), pixels_of(3), torch.tensor([0, 2]), torch.ones(shape), Mean())
+
+
+def test_no_jobs_are_refused():
+    with pytest.raises(PixelsError, match="no jobs"):
+        passes.run(classifier_of(cnn()), 0, lambda numbers: pixels_of(0), pixels_of(1))
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OUT_OF_MEMORY,
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+    ],
+    ids=lambda problem: str(problem)[:12],
+)
+def test_chunks_are_halved_where_memory_runs_out_and_the_size_is_remembered(problem):
+    network = Limited(5, problem)
+    classifier = in_chunks_of(network, 16)
+    pixels, images, masks = jobs_of_three_images()
+    answers = passes.masked(classifier, pixels, images, masks, Mean())
+    assert network.sizes == [11, 8, 4, 4, 3]
+    same(answers, passes.masked(in_chunks_of(cnn(), 100), pixels, images, masks, Mean()))
+    network.sizes.clear()
+    passes.masked(classifier, pixels, images, masks, Mean())
+    assert network.sizes == [4, 4, 3]
+
+
+def test_memory_that_runs_out_at_one_picture_is_an_error():
+    network = Limited()
+    classifier = in_chunks_of(network, 8)
+    network.limit = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        classifier.embed(pixels_of(8))
+    assert network.sizes == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "problem", [RuntimeError("shapes cannot be multiplied"), ValueError("no"), KeyboardInterrupt()], ids=repr
+)
+def test_other_errors_are_no_question_of_memory(problem):
+    network = Limited(2, problem)
+    with pytest.raises(type(problem)):
+        in_chunks_of(network, 4).embed(pixels_of(6))
+    assert network.sizes == [4]
+
+
+def test_the_chunk_is_the_budget_over_four_times_the_largest_layer(monkeypatch):
+    network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+    bytes_of_a_picture = 4 * (3 + 5) * 32 * 32 * 4
+    monkeypatch.setattr(passes, "CPU_BUDGET", 10 * bytes_of_a_picture + 1)
+    assert passes.chunk_size(classifier_of(network), pixels_of(1)) == 10
+    assert passes.chunk_size(classifier_of(network), pixels_of(1, (64, 64))) == 2
+    assert passes.chunk_size(classifier_of(nn.Sequential(*network)), pixels_of(1, (128, 128))) == 1
+    monkeypatch.setattr(passes, "CPU_BUDGET", 10**12)
+    assert passes.chunk_size(classifier_of(nn.Sequential(*network)), pixels_of(1)) == passes.LARGEST_CHUNK
+    assert all(not layer._forward_hooks for layer in network)
+
+
+def test_chunk_sizes_belong_to_a_network_a_frame_and_a_precision_and_die_with_the_network():
+    network, others = cnn(), classifier_of(cnn())
+    classifier, fast = classifier_of(network), classifier_of(network, precision="bfloat16")
+    plain = passes.chunk_size(classifier, pixels_of(1))
+    passes.remember_chunk(classifier, pixels_of(1), 3)
+    assert passes.chunk_size(classifier, pixels_of(7)) == 3
+    assert passes.chunk_size(classifier_of(network, name="again"), pixels_of(1)) == 3
+    assert {passes.chunk_size(c, pixels_of(1)) for c in (fast, others)} == {plain}
+    assert passes.chunk_size(classifier, pixels_of(1, (16, 32))) != 3
+    gone = weakref.ref(network)
+    del network, classifier, fast
+    gc.collect()
+    assert gone() is None

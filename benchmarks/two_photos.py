@@ -68,18 +68,18 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def measure(
-    data: Path, seed: int = 0, only: set[str] | None = None
+    data: Path, seed: int = 0, only: set[str] | None = None, take: int = 1
 ) -> tuple[list[tuple[str, str, np.ndarray]], int, int]:
     """Per row: what, targets, shares (pictures, 2); and how many pictures passed the gate, of how many.
 
-    `only` names the methods to measure; default all.
+    `only` names the methods to measure, default all; `take` keeps every so-manieth picture.
     """
     rows = read_rows(data)
     validation = [row for row in rows if row["split"] == "val"]
     labels = [int(row["label"]) for row in validation]
     classifier = regard.load("regard:vit-small")
     order = ring(labels, seed)
-    pairs = [(order[place - 1], order[place]) for place in range(len(order))]
+    pairs = [(order[place - 1], order[place]) for place in range(0, len(order), take)]
     pictures = [canvas(data / validation[left]["file"], data / validation[right]["file"]) for left, right in pairs]
     pixels = classifier.prepare(pictures)
     sides = torch.tensor([[labels[left], labels[right]] for left, right in pairs])
@@ -99,25 +99,20 @@ def measure(
 def concepts(classifier: regard.Classifier, data: Path, rows: list[dict[str, str]]) -> dict[str, list[regard.Concept]]:
     """Per measure, one concept a class, from its first training photos; contrast: minus those of the other classes."""
     train = [row for row in rows if row["split"] == "train"]
-    names = classifier.labels or []
-    examples = [
-        [data / row["file"] for row in train if int(row["label"]) == label][:CONCEPT_PHOTOS] for label in range(10)
-    ]
-    made: dict[str, list[regard.Concept]] = {}
-    for form in ("dot", "cosine", "contrast"):
-        made[form] = [
-            regard.Concept.from_images(
-                classifier,
-                photos,
-                names[label],
-                measure=form,
-                others=[p for other, group in enumerate(examples) if other != label for p in group]
-                if form == "contrast"
-                else None,
-            )
-            for label, photos in enumerate(examples)
+    photos = [data / row["file"] for label in range(10) for row in of_class(train, label)[:CONCEPT_PHOTOS]]
+    embeddings = classifier.embed(classifier.prepare(photos)).unflatten(0, (10, CONCEPT_PHOTOS))
+    rest = [torch.cat([embeddings[:label], embeddings[label + 1 :]]).flatten(0, 1) for label in range(10)]
+    return {
+        form: [
+            regard.Concept.from_embeddings(classifier, own, name, form, others if form == "contrast" else None)
+            for name, own, others in zip(classifier.labels or [], embeddings, rest, strict=True)
         ]
-    return made
+        for form in ("dot", "cosine", "contrast")
+    }
+
+
+def of_class(rows: list[dict[str, str]], label: int) -> list[dict[str, str]]:
+    return [row for row in rows if int(row["label"]) == label]
 
 
 Maps = Callable[[], torch.Tensor]

@@ -135,6 +135,22 @@ def test_an_equal_copy_of_the_classifier_takes_the_concept(classifier):
     assert ask(horn, copy, 4).scores(Output(None, torch.stack(embedded(copy, ASKED)))).shape == (4, 1)
 
 
+@pytest.mark.parametrize("measure", ["dot", "cosine", "contrast"])
+def test_photos_embedded_once_give_the_same_concept(measure, classifier):
+    others = OTHERS if measure == "contrast" else None
+    shown = Concept.from_images(classifier, HORNS, "horn", measure, others)
+    embedded = [None if given is None else classifier.embed(classifier.prepare(given)) for given in (HORNS, others)]
+    again = Concept.from_embeddings(classifier, embedded[0], "horn", measure, embedded[1])
+    assert again.direction.equal(shown.direction)
+    assert (again.measure, again.classifier_hash) == (measure, classifier.hash)
+
+
+@pytest.mark.parametrize("shape", [(24,), (0, 24), (1, 2, 24)], ids=str)
+def test_embeddings_that_are_not_one_row_a_photo_are_refused(shape, classifier):
+    with pytest.raises(TargetError, match="one row a photo"):
+        Concept.from_embeddings(classifier, torch.zeros(shape), "horn")
+
+
 @pytest.mark.parametrize(
     ("measure", "others", "refusal"),
     [

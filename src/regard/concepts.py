@@ -55,16 +55,27 @@ class Concept(Target):
             measure: how likeness is measured; see the class.
             others: photos without the concept, for `contrast` only.
         """
-        if measure not in ("dot", "cosine", "contrast"):
-            raise TargetError("no such measure", came=repr(measure), expected="dot, cosine or contrast")
-        if (others is not None) != (measure == "contrast"):
-            raise TargetError(
-                "contrast, and only contrast, compares with other photos",
-                came=f"measure={measure!r}, others={others!r:.40}",
-            )
-        direction = _mean_embedding(classifier, photos, name)
+        _check_measure(measure, others is not None)
+        embeddings, without = (
+            None if given is None else classifier.embed(classifier.prepare(given)) for given in (photos, others)
+        )
+        assert embeddings is not None
+        return cls.from_embeddings(classifier, embeddings, name, measure, without)
+
+    @classmethod
+    def from_embeddings(
+        cls,
+        classifier: Classifier,
+        embeddings: Tensor,
+        name: str,
+        measure: Measure = "dot",
+        others: Tensor | None = None,
+    ) -> Concept:
+        """The same from embeddings (n, D) that `classifier.embed` gave: many concepts from photos embedded once."""
+        _check_measure(measure, others is not None)
+        direction = _mean(embeddings, name)
         if others is not None:
-            direction = direction - _mean_embedding(classifier, others, f"photos without {name}")
+            direction = direction - _mean(others, f"photos without {name}")
         return cls(name, direction, measure, classifier.hash)
 
     def bind(self, subject: Subject) -> Concept:
@@ -137,9 +148,23 @@ def likeness(embedding: Tensor, direction: Tensor, measure: Literal["dot", "cosi
     return embedding @ direction
 
 
-def _mean_embedding(classifier: Classifier, photos: Any, name: str) -> Tensor:
-    pixels = classifier.prepare(photos)
-    embeddings = classifier.embed(pixels).detach().float()
+def _check_measure(measure: str, with_others: bool) -> None:
+    if measure not in ("dot", "cosine", "contrast"):
+        raise TargetError("no such measure", came=repr(measure), expected="dot, cosine or contrast")
+    if with_others != (measure == "contrast"):
+        raise TargetError(
+            "contrast, and only contrast, compares with other photos",
+            came=f"measure={measure!r}, {'with' if with_others else 'without'} others",
+        )
+
+
+def _mean(embeddings: Tensor, name: str) -> Tensor:
+    if embeddings.dim() != 2 or len(embeddings) == 0:
+        raise TargetError(
+            f"the embeddings of {name!r} are not one row a photo",
+            came=f"{tuple(embeddings.shape)}",
+            expected="(n, D), as classifier.embed gives them",
+        )
     if not bool(embeddings.isfinite().all()):
         raise NotFiniteError(f"the embedding of the photos of {name!r} holds NaN or infinity")
-    return embeddings.mean(dim=0).cpu()
+    return embeddings.detach().float().mean(dim=0).cpu()

@@ -54,6 +54,14 @@ def test_weights_that_cannot_be_fetched_are_refused_with_what_works_without_a_ne
     assert "pretrained=False" in refusal.value.remedy
 
 
+def test_weights_of_one_s_own_need_no_network(offline, tmp_path):
+    network = timm.create_model("test_vit", num_classes=5).eval()
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    classifier = regard.load("timm:test_vit", weights=tmp_path / "own.pth", num_classes=5)
+    pixels = pixels_of(2, (160, 160))
+    torch.testing.assert_close(classifier(pixels), network(pixels))
+
+
 def test_arguments_that_the_network_does_not_take_are_refused():
     with pytest.raises(ClassifierError, match="cannot build timm:test_vit") as refusal:
         load(nonsense=3)

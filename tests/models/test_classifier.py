@@ -146,12 +146,19 @@ class Backbone(nn.Module):
         return {"last_hidden_state": pixels.flatten(2)[:, :, :4] * 2, "pooler_output": None}
 
 
-@pytest.mark.parametrize(("network", "width"), [(vit(num_classes=0), WIDTH), (Backbone(), 4)])
-def test_a_network_without_a_head_gives_embeddings_and_no_classes(network, width):
+@pytest.mark.parametrize(
+    ("network", "width", "expected"),
+    [
+        (vit(num_classes=0), WIDTH, vit(num_classes=0)),
+        (Backbone(), 4, lambda pixels: pixels[:, 0, 0, :4] * 2),
+    ],
+    ids=["timm", "transformers"],
+)
+def test_a_network_without_a_head_gives_embeddings_and_no_classes(network, width, expected):
     classifier = classifier_of(network)
     assert (classifier.outputs, classifier.labels, classifier.class_count) == ("embedding", None, None)
     assert (classifier.width, classifier.head_module()) == (width, None)
-    assert classifier(pixels_of()).shape == (2, width)
+    assert classifier(pixels_of()).equal(expected(pixels_of()))
     assert classifier.embed(pixels_of()).equal(classifier(pixels_of()))
 
 
@@ -189,7 +196,7 @@ class ModelOutput(SimpleNamespace):
     "wrap",
     [
         lambda y: {"loss": None, "logits": y},
-        lambda y: ModelOutput(loss=None, logits=y, hidden_states=(y + 1,)),
+        lambda y: ModelOutput(loss=None, logits=y, last_hidden_state=(y + 1)[:, None]),
         lambda y: ModelOutput(logits=None, image_embeds=y),
         lambda y: (y, y + 1),
         lambda y: [y],
@@ -265,7 +272,7 @@ def test_parameters_made_in_inference_mode_are_refused(part):
     backbone, head = cnn()[:-1], nn.Linear(8, CLASSES)
     with torch.inference_mode():
         made = copy.deepcopy(backbone if part == "network" else head)
-    with pytest.raises(ClassifierError, match="inference"):
+    with pytest.raises(ClassifierError, match=r"made inside torch\.inference_mode"):
         classifier_of(made if part == "network" else backbone, head=made if part == "head" else head)
 
 

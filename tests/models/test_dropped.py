@@ -7,7 +7,7 @@ from regard.compat import import_optional
 from regard.errors import PixelsError, UnsupportedError
 from regard.models import passes
 
-from ..explainers.networks import CLASSES, WIDTH, classifier_of, cnn, loud, pixels_of, same, vit
+from ..explainers.networks import CLASSES, WIDTH, classifier_of, cnn, loud, pixels_of, same, vision_transformer, vit
 
 timm = import_optional("timm", "timm")
 KEPT = [[5, 2, 9], list(range(16)), [15], [0, 1, 2], [7, 14, 3, 0, 11], [8, 4, 6]]
@@ -154,6 +154,19 @@ def test_rotary_positions_are_refused_by_name(name, side):
 def test_blocks_that_need_every_token_in_its_place_are_refused(name):
     with pytest.raises(UnsupportedError):
         dropped(classifier_of(tiny(name)), pixels_of(1), [0], [[0, 2]])
+
+
+class Prompted(vision_transformer.VisionTransformer):
+    """Two learned prompts behind the class token, of which the network says nothing."""
+
+    def _pos_embed(self, tokens):
+        tokens = super()._pos_embed(tokens)
+        return torch.cat([tokens[:, :1], tokens[:, :2] * 0, tokens[:, 1:]], dim=1)
+
+
+def test_tokens_that_nobody_declared_are_not_taken_for_patches():
+    with pytest.raises(UnsupportedError, match="cannot drop tokens"):
+        dropped(classifier_of(vit(kind=Prompted)), pixels_of(3))
 
 
 @pytest.mark.parametrize(

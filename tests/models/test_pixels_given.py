@@ -50,12 +50,10 @@ def test_a_tensor_of_another_kind_or_shape_is_refused(pixels):
         assert "uint8 arrays" in refusal.value.remedy
 
 
-@pytest.mark.parametrize(
-    "values", [torch.rand, lambda *s: torch.rand(*s) * 255, lambda *s: torch.rand(*s) * 40 - 20], ids=["1", "255", "20"]
-)
-def test_a_range_that_no_preparation_gives_is_refused(values):
+@pytest.mark.parametrize("factor", [1, 255, 20, -20], ids=str)
+def test_a_range_that_no_preparation_gives_is_refused(factor):
     with pytest.raises(PixelsError, match="cannot have been prepared") as refusal:
-        classifier_of(cnn())(values(2, 3, 32, 32))
+        classifier_of(cnn())(torch.rand(2, 3, 32, 32) * factor)
     assert "values from" in refusal.value.came
     assert "(0.5, 0.5, 0.5)" in refusal.value.expected
 

@@ -269,6 +269,7 @@ PASSES = {
     "leaf": lambda network, x: differentiable_from(network, Place("1", "input"), lambda: network(x)),
     "replaced": shifted,
     "trained": trained,
+    "other mode": lambda network, x: (torch.set_grad_enabled(not torch.is_grad_enabled()), network(x)),
     "frozen and noisy": lambda network, x: network.requires_grad_(False).train()(torch.rand_like(x)),
 }
 

@@ -101,12 +101,19 @@ def swin():
     return timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, **sizes)
 
 
+def without_mlp():
+    network = vit()
+    del network.blocks[-1].mlp
+    return network
+
+
 NOT_TRANSFORMERS = {
     "convolutions": cnn,
     "windows": swin,
     "no attention": lambda: timm.models.mlp_mixer.MlpMixer(img_size=32, embed_dim=WIDTH, num_blocks=1),
     "stages": lambda: timm.create_model("test_convnext", pretrained=False),
     "no blocks": lambda: vit(depth=0),
+    "another kind of block": without_mlp,
 }
 
 

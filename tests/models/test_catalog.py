@@ -104,6 +104,7 @@ def test_the_preparation_follows_the_channels_that_the_network_is_built_for():
         ("test_resnet", {"crop_mode": "squash", "crop_pct": 1.0}),
         ("test_resnet", {"crop_mode": "squash", "crop_pct": 0.9}),
         ("test_resnet", {"crop_mode": "border", "crop_pct": 1.0}),
+        ("test_resnet", {"crop_pct": 1.15}),
     ],
     ids=str,
 )

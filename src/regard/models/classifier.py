@@ -137,7 +137,7 @@ class Classifier:
         """One pass without checks, in the network's present mode: logits, or embeddings without a head."""
         passes.count(forwards=len(pixels))
         raw = self._run(pixels)
-        return at_least_float32(raw if self.head is None else self.head(raw))
+        return at_least_float32(self._headed(raw))
 
     def respond(self, pixels: Tensor) -> Output:
         """One pass without checks: logits and embedding, each None where there is none."""
@@ -146,7 +146,7 @@ class Classifier:
         if self.head is not None:
             passes.count(forwards=len(pixels))
             embedding = self._run(pixels)
-            return Output(at_least_float32(self.head(embedding)), at_least_float32(embedding))
+            return Output(at_least_float32(self._headed(embedding)), at_least_float32(embedding))
         if self._head_layer is None:
             return Output(self.forward(pixels), None)
         (embedding,), logits = read(self.module, [Place(self._head_layer, "input")], lambda: self.forward(pixels))
@@ -194,7 +194,8 @@ class Classifier:
         return self._hashed[1]
 
     def _digest(self, tensors: dict[str, Tensor]) -> str:
-        digest = hashlib.sha256(json.dumps([self.preparation.to_dict(), self.outputs], sort_keys=True).encode())
+        prepared = {**self.preparation.to_dict(), "size": self.preparation.frame}
+        digest = hashlib.sha256(json.dumps([prepared, self.outputs], sort_keys=True).encode())
         for name in sorted(tensors):
             tensor = tensors[name].detach().cpu().contiguous()
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -214,6 +215,13 @@ class Classifier:
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=autocast):
             raw = tensor_of(self._call(pixels.as_subclass(Tensor).to(first.dtype)), self.name)
         return raw.float() if autocast else raw
+
+    def _headed(self, raw: Tensor) -> Tensor:
+        """What the separate head makes of embeddings, in the head's own precision; logits as they are without one."""
+        if self.head is None:
+            return raw
+        headed: Tensor = self.head(raw.to(next((weight.dtype for weight in self.head.parameters()), raw.dtype)))
+        return headed
 
     def _call(self, pixels: Tensor) -> Any:
         """The network's own call; what it says of a frame of another size becomes an error a person can read."""
@@ -236,7 +244,7 @@ class Classifier:
         picture = torch.zeros(1, self.preparation.channels, height, width, device=self.device)
         try:
             with self.untouched(), torch.no_grad():
-                self._head_layer = self._confirmed_head(picture)
+                self._head_layer = self._confirmed_head(_noise_like(picture))
                 output = self.respond(picture)
         except RegardError:
             raise
@@ -257,7 +265,7 @@ class Classifier:
         return _columns(output.logits), _columns(output.embedding)
 
     def _confirmed_head(self, picture: Tensor) -> str | None:
-        """The head layer, if what it gives is what the network returns."""
+        """The head layer, if what it gives for a picture of noise is what the network returns."""
         if self._head_layer is None or self.outputs == "embedding":
             return None
         place = Place(self._head_layer, "output")
@@ -292,7 +300,8 @@ class Classifier:
             raise ClassifierError(
                 "no such precision", came=repr(self.precision), expected=", ".join(get_args(Precision))
             )
-        if any(parameter.is_inference() for parameter in self.module.parameters()):
+        parts = (self.module, self.head or nn.Identity())
+        if any(parameter.is_inference() for part in parts for parameter in part.parameters()):
             raise ClassifierError(
                 "the network was made inside torch.inference_mode(), so nothing can be differentiated in it",
                 remedy="make or load it outside",
@@ -367,6 +376,10 @@ class Classifier:
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Half precisions → float32; float32 and float64 as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _noise_like(picture: Tensor) -> Tensor:
+    return torch.randn(picture.shape, generator=torch.Generator().manual_seed(0)).to(picture)
 
 
 def _columns(part: Tensor | None) -> int | None:

@@ -94,8 +94,8 @@ def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
 
 
 def _is_grid(shape: tuple[int, ...], frame: tuple[int, int]) -> bool:
-    """Whether (C, h, w) is a grid over the frame: cells about as wide as high, which (h, w, C) does not have."""
+    """Whether (C, h, w) is a grid over the frame: cells as wide as high, to a rounded side; (h, w, C) has others."""
     if len(shape) != 3 or min(shape[1:]) < 2 or shape[1] > frame[0] or shape[2] > frame[1]:
         return False
     down, across = frame[0] / shape[1], frame[1] / shape[2]
-    return max(down, across) < 1.5 * min(down, across)
+    return abs(shape[2] - frame[1] / down) <= 1 or abs(shape[1] - frame[0] / across) <= 1

@@ -34,7 +34,7 @@ class Preparation:
             aspect is kept and the longer side loses its ends. "squash": both sides, each by its own
             factor. "pad": the longer side, with bars of the mean colour.
         crop: share of the scaled side that the frame keeps. Default 0.875 for "crop", the usual 224 of
-            256; 1 for the others, so that the whole photo is seen.
+            256; 1 for the others, so that the whole photo is seen. Above 1, black bars surround it.
         interpolation: of the scaling; antialiased, as Pillow does it.
     """
 
@@ -58,9 +58,11 @@ class Preparation:
             raise ClassifierError(
                 "mean and std do not fit", came=f"{self.mean}, {self.std}", expected="one each per channel, std above 0"
             )
-        if self.fit not in get_args(Fit) or not 0 < self.crop <= 1:
+        if self.fit not in get_args(Fit) or not 0 < self.crop < 2:
             raise ClassifierError(
-                "no such fit", came=f"fit={self.fit!r}, crop={self.crop}", expected=f"one of {get_args(Fit)}, crop to 1"
+                "no such fit",
+                came=f"fit={self.fit!r}, crop={self.crop}",
+                expected=f"one of {get_args(Fit)}, crop below 2",
             )
         if self.interpolation not in ("bilinear", "bicubic", "lanczos", "nearest"):
             raise ClassifierError("no such interpolation", came=repr(self.interpolation))

@@ -29,6 +29,10 @@ BUDGETS = {1: 1.0, 1000: 1.6}
 Row = tuple[str, Callable[[], object]]
 
 
+def asked(count: int) -> str:
+    return f"CDAM, {count} class" if count == 1 else f"CDAM, {count} classes"
+
+
 def full_graph(classifier: regard.Classifier, pixels: torch.Tensor, target: int) -> torch.Tensor:
     """The official way: hook norm1, differentiate through the whole network to the pixels."""
     kept: list[torch.Tensor] = []
@@ -50,7 +54,7 @@ def rows(classifier: regard.Classifier, pixels: torch.Tensor) -> list[Row]:
     cdam = regard.CDAM(classifier)
     autograd = regard.CDAM(classifier, form="autograd")
     found: list[Row] = [("forward", lambda: classifier.forward(pixels))]
-    found += [(f"CDAM, {count} classes", lambda count=count: cdam(pixels, list(range(count)))) for count in CLASSES]
+    found += [(asked(count), lambda count=count: cdam(pixels, list(range(count)))) for count in CLASSES]
     found += [
         ("CDAM by autograd over the last block, 1 class", lambda: autograd(pixels, [0])),
         ("CDAM by autograd over the last block, 10 classes", lambda: autograd(pixels, list(range(10)))),
@@ -91,10 +95,16 @@ def measure(name: str, precision: str, device: torch.device) -> list[tuple[str, 
     ]
 
 
+def where(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    units = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
+    return f"{platform.machine()} processor {units} bfloat16 units, {torch.get_num_threads()} threads"
+
+
 def table(device: torch.device) -> str:
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     lines = ["# CDAM: cost", "", *(__doc__ or "").strip().splitlines()[4:], ""]
-    lines += [f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}.", ""]
+    lines += [f"{where(device)}, torch {torch.__version__}.", ""]
     lines += [
         "| network | precision | work | median ms | × forward | budget |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -102,7 +112,7 @@ def table(device: torch.device) -> str:
     for name in MODELS:
         for precision in ("float32", "bfloat16"):
             for what, milliseconds, ratio in measure(name, precision, device):
-                budget = next((f"{limit}" for count, limit in BUDGETS.items() if what == f"CDAM, {count} classes"), "")
+                budget = next((f"{limit}" for count, limit in BUDGETS.items() if what == asked(count)), "")
                 lines.append(f"| {name} | {precision} | {what} | {milliseconds:.1f} | {ratio:.2f} | {budget} |")
                 print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regard.explainers.class_token import anatomy, attend, on_grid, opened_block
+from regard.explainers.class_token import anatomy, attend, on_grid, opened_block, reads_prefix
 from regard.explainers.explainer import Explainer, Found
 from regard.models.classifier import Classifier
 from regard.models.taps import Place, read
@@ -34,11 +34,14 @@ class AttentionMap(Explainer):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
         self.tokens = anatomy(classifier, self.name)
+        reads_prefix(classifier, self.tokens, self.name)
         self.block, *_ = opened_block(classifier, self.tokens)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        place, module = Place(self.tokens.blocks[-1], "input"), self.classifier.module
-        (entering,), output = read(module, [place], lambda: self.classifier.respond(pixels))
-        per_head = on_grid(self.tokens, pixels, attend(self.block, entering).weights)
+        places = [Place(self.tokens.blocks[-1], "input"), self.tokens.attention_input]
+        (entering, u), output = read(self.classifier.module, places, lambda: self.classifier.respond(pixels))
+        dtype = self.block.dtype
+        rows = attend(self.block.projections, entering.to(dtype), u.to(dtype), self.tokens)
+        per_head = on_grid(self.tokens, pixels, rows.weights[:, 0])
         maps = per_head.mean(dim=1, keepdim=True).expand(-1, max(1, len(question.targets)), -1, -1)
         return Found(maps, output, per_head)

@@ -18,20 +18,20 @@ from torch import Tensor
 
 from regard.errors import RegardError, UnsupportedError
 from regard.explainers.class_token import (
-    ClassTokenAttention,
+    ReadRows,
     anatomy,
-    attend,
-    block_input,
     check_same,
     on_grid,
     opened_block,
+    read_rows,
+    reads_prefix,
 )
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import of_targets
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.models.taps import differentiable_from
-from regard.models.transformer import LastBlock, wide
+from regard.models.last_block import LastBlock
 from regard.question import Question
 from regard.targets import Output
 
@@ -79,6 +79,7 @@ class CDAM(Explainer):
         if form not in get_args(Form):
             raise UnsupportedError("no such form", came=repr(form), expected=", ".join(get_args(Form)))
         self.tokens = anatomy(classifier, self.name)
+        reads_prefix(classifier, self.tokens, self.name)
         self.terms = terms
         self.block = None if form == "autograd" else self._closed_block(fall_back=form == "auto")
         self.settings = {"terms": terms, "form": "autograd" if self.block is None else "closed"}
@@ -90,9 +91,9 @@ class CDAM(Explainer):
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         if self.block is None:
             return self._by_autograd(pixels, question)
-        attention = attend(self.block, block_input(self.classifier, self.tokens, pixels))
-        scores, output = closed_form(self.block, attention, self.classifier, question, self.terms)
-        return Found(on_grid(self.tokens, pixels, scores), output, on_grid(self.tokens, pixels, attention.weights))
+        rows = read_rows(self.classifier, self.tokens, self.block, pixels)
+        scores, output = closed_form(self.block, rows, self.classifier, question, self.terms)
+        return Found(on_grid(self.tokens, pixels, scores), output, on_grid(self.tokens, pixels, rows.weights[:, 0]))
 
     def _by_autograd(self, pixels: Tensor, question: Question) -> Found:
         """The definition: a leaf where the last attention reads; the residual keeps its own value."""
@@ -105,8 +106,8 @@ class CDAM(Explainer):
 
     def _closed_block(self, *, fall_back: bool) -> LastBlock | None:
         try:
-            block, attention, own, tolerance = opened_block(self.classifier, self.tokens)
-            self._test_tail(block, attention, own, tolerance)
+            block, rows, own, tolerance = opened_block(self.classifier, self.tokens)
+            self._test_tail(block, rows, own, tolerance)
             return block
         except (RegardError, AttributeError, TypeError, RuntimeError) as reason:
             if isinstance(reason, RuntimeError) and passes.is_out_of_memory(reason):
@@ -117,59 +118,46 @@ class CDAM(Explainer):
             warnings.warn(f"CDAM differentiates the last block of {self.classifier.name}: {why}", stacklevel=4)
             return None
 
-    def _test_tail(self, block: LastBlock, attention: ClassTokenAttention, own: Tensor, tolerance: float) -> None:
+    def _test_tail(self, block: LastBlock, rows: ReadRows, own: Output, tolerance: float) -> None:
         """Refuse the closed form where the re-entered tail does not give the network's own output.
 
         Guards against extra norms, several heads, post-norm and parallel blocks, and wrappers.
         """
         with self.classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-            again = apply_head(self.classifier, block.tail(attention.attended, attention.residual), block.dtype)
-        answer = again.embedding if again.logits is None else again.logits
-        assert answer is not None
-        check_same(answer, own, tolerance, "what follows its last attention", self.classifier)
+            again = block.tail(rows.attended, rows.residual)
+        for part, expected in ((again.logits, own.logits), (again.embedding, own.embedding)):
+            if part is not None and expected is not None:
+                check_same(part, expected, tolerance, "what follows its last attention", self.classifier)
 
 
 def closed_form(
-    block: LastBlock, attention: ClassTokenAttention, classifier: Classifier, question: Question, terms: Terms
+    block: LastBlock, rows: ReadRows, classifier: Classifier, question: Question, terms: Terms
 ) -> tuple[Tensor, Output]:
-    """Scores of all tokens, (B, T, N), and the classifier's answer. The class token's own entry means nothing.
+    """Scores of all tokens, (B, T, N), and the classifier's answer. The entries of the rows read mean nothing.
 
-    It also acts through the query, which the formula leaves out; callers drop the prefix.
+    They also act through their queries, which the formula leaves out; callers drop the prefix.
     """
     with torch.enable_grad():
-        attended = attention.attended.detach().requires_grad_()
-        embedding = block.tail(attended, attention.residual)
-        output = apply_head(classifier, embedding.detach(), block.dtype)
-        directions = _directions(classifier, output, question, block.dtype)
+        attended = rows.attended.detach().requires_grad_()
+        answer = block.tail(attended, rows.residual)
+        output = _detached(answer)
+        head = classifier.head_module()
+        if answer.embedding is None or not (isinstance(head, torch.nn.Linear) and _is_plain(head)):
+            gradients = of_targets(answer, attended, question.cotangents(output))
+            return torch.cat([_of_gradient(block, rows, part, terms) for part in gradients], dim=1), output
+        directions = question.directions(output, head.weight.detach().to(block.dtype))
         targets, images, width = directions.shape
         if targets <= width:
-            return _scores(block, attention, embedding, attended, directions, terms), output
+            return _scores(block, rows, answer.embedding, attended, directions, terms), output
         units = torch.eye(width, dtype=block.dtype, device=directions.device)[:, None].expand(-1, images, -1)
-        readout = _scores(block, attention, embedding, attended, units, terms)
-        return directions.transpose(0, 1) @ readout, output
-
-
-def _directions(classifier: Classifier, output: Output, question: Question, dtype: torch.dtype) -> Tensor:
-    """Every target's gradient with respect to the embedding, (T, B, D): its direction there."""
-    head = classifier.head_module()
-    if isinstance(head, torch.nn.Linear) and _is_plain(head):
-        return question.directions(output, head.weight.detach().to(dtype))
-    assert output.embedding is not None
-    leaf, found = output.embedding.detach().requires_grad_(), question.cotangents(output)
-    answer = Output(apply_head(classifier, leaf, dtype).logits, leaf)
-    return torch.cat(list(of_targets(answer, leaf, found)))
+        return directions.transpose(0, 1) @ _scores(block, rows, answer.embedding, attended, units, terms), output
 
 
 def _scores(
-    block: LastBlock,
-    attention: ClassTokenAttention,
-    embedding: Tensor,
-    attended: Tensor,
-    directions: Tensor,
-    terms: Terms,
+    block: LastBlock, rows: ReadRows, embedding: Tensor, attended: Tensor, directions: Tensor, terms: Terms
 ) -> Tensor:
     """S of directions (T, B, D) of the embedding, (B, T, N), in chunks of targets."""
-    images, count, width = attention.tokens.shape
+    images, count, width = rows.tokens.shape
     per_target = images * (4 * count + 12 * width) * attended.element_size()
     size = max(1, DIRECTION_BYTES // per_target)
     chunks = []
@@ -177,31 +165,24 @@ def _scores(
         part = directions[start : start + size]
         passes.count(backwards=len(part) * images)
         (gradient,) = torch.autograd.grad(embedding, attended, part, retain_graph=True, is_grads_batched=True)
-        chunks.append(_of_gradient(block, attention, gradient, terms))
+        chunks.append(_of_gradient(block, rows, gradient, terms))
     return torch.cat(chunks, dim=1)
 
 
-def _of_gradient(block: LastBlock, attention: ClassTokenAttention, gradient: Tensor, terms: Terms) -> Tensor:
-    """The formula itself, head by head: g (T, B, H·d) → S (B, T, N)."""
-    tokens = attention.tokens.transpose(1, 2)
-    heads = attention.weights.shape[1]
+def _of_gradient(block: LastBlock, rows: ReadRows, gradient: Tensor, terms: Terms) -> Tensor:
+    """The formula itself, row by row and head by head: g (T, B, R, H·d) → S (B, T, N)."""
+    tokens = rows.tokens.transpose(1, 2)
+    heads = rows.weights.shape[2]
     scores = tokens.new_zeros(len(tokens), len(gradient), tokens.shape[2])
-    for head, part in enumerate(gradient.chunk(heads, dim=2)):
-        weights, routing = attention.weights[:, head, None], attention.routing[:, head, None]
-        value = (part @ block.value[head]).transpose(0, 1) @ tokens
-        if terms != "routing":
-            scores.addcmul_(weights, value)
-        if terms != "value":
-            scores.addcmul_(weights * routing, value - value @ weights.transpose(1, 2))
+    for row in range(gradient.shape[2]):
+        for head, part in enumerate(gradient[:, :, row].chunk(heads, dim=2)):
+            weights, routing = rows.weights[:, row, head, None], rows.routing[:, row, head, None]
+            value = (part @ block.projections.value[head]).transpose(0, 1) @ tokens
+            if terms != "routing":
+                scores.addcmul_(weights, value)
+            if terms != "value":
+                scores.addcmul_(weights * routing, value - value @ weights.transpose(1, 2))
     return scores
-
-
-def apply_head(classifier: Classifier, embedding: Tensor, dtype: torch.dtype) -> Output:
-    """The classifier's answer for embeddings (B, D), computed in `dtype`."""
-    head = classifier.head_module()
-    if head is not None:
-        return Output(wide(head, dtype)(embedding), embedding)
-    return Output(None, embedding)
 
 
 def _is_plain(head: torch.nn.Linear) -> bool:

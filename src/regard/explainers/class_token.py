@@ -1,7 +1,7 @@
-"""What the last attention does for the class token: the ground of the closed forms (papers: CDAM, section 2.1).
+"""What the last attention does for the tokens that the head reads: the ground of the closed forms (CDAM, section 2.1).
 
-Only row 0 of the last attention reaches a class-token head, so neither the N×N attention nor keys and
-values of all tokens are formed: the projections are folded into the one query instead.
+Only their rows of the last attention reach the head, so neither the N×N attention nor keys and values of
+all tokens are formed: the projections are folded into the few queries instead.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from torch import Tensor
 
 from regard.errors import UnsupportedError
 from regard.models.classifier import Classifier
+from regard.models.last_block import LastBlock, open_last_block
+from regard.models.projections import Projections
 from regard.models.taps import Place, read
-from regard.models.transformer import LastBlock, Tokens, last_block
+from regard.models.transformer import Tokens
+from regard.targets import Output
 
 ROUNDING, HALF_ROUNDING = 1e-3, 0.05
 """Largest relative difference that a self-test takes for rounding: float32 gives about 1e-6, bfloat16 1e-2."""
 
 
 @dataclass(frozen=True)
-class ClassTokenAttention:
-    """Row 0 of the last attention. H heads of d = D / H channels.
+class ReadRows:
+    """The rows of the last attention that the head reads: R of them, H heads of d channels.
 
     Attributes:
-        residual: the class token as it enters the block, (B, D).
-        tokens: u, what the attention reads: norm1 of the block's input, (B, N, D).
-        routing: λ, the query times each bias-free key, (B, H, N).
-        weights: a = softmax(λ), (B, H, N); the key's bias only shifts λ, which softmax does not see.
-        attended: o, the heads' outputs joined, (B, D).
+        residual: their tokens as they enter the block, (B, R, D).
+        tokens: u, what the attention reads, (B, N, D).
+        routing: λ, each query times each bias-free key, (B, R, H, N).
+        weights: a = softmax(λ), (B, R, H, N); the key's bias only shifts λ, which softmax does not see.
+        attended: o, the heads' outputs joined, (B, R, H·d).
     """
 
     residual: Tensor
@@ -40,37 +43,33 @@ class ClassTokenAttention:
 
 
 def anatomy(classifier: Classifier, method: str) -> Tokens:
-    """The anatomy of a transformer whose head reads the class token, seen to hold on one picture.
+    """The anatomy of a classifier's transformer.
 
     Raises:
-        UnsupportedError: no transformer, no class token, or tokens that are no grid of patches.
+        UnsupportedError: it has none that keeps a grid of tokens.
     """
-    tokens = classifier.tokens
-    if tokens is None:
+    if classifier.tokens is None:
         raise UnsupportedError(
             f"{method} explains vision transformers; {classifier.name} has no blocks of tokens that regard knows",
-            remedy="for a convolutional network use regard.GradCAM, on the command line --method grad-cam",
+            remedy="for a convolutional network use regard.GradCAM, on the command line --method grad-cam; "
+            "for a transformer that is not recognised, Classifier(…, tokens=regard.models.transformer.Tokens(…))",
         )
-    if not tokens.class_token or tokens.pooling not in ("token", ""):
+    return classifier.tokens
+
+
+def reads_prefix(classifier: Classifier, tokens: Tokens, method: str) -> tuple[int, ...]:
+    """The prefix tokens that the head reads.
+
+    Raises:
+        UnsupportedError: it reads the patches.
+    """
+    if tokens.rows is None:
         raise UnsupportedError(
-            f"{method} follows the class token, and the head of {classifier.name} does not read one",
-            came=f"pooling {tokens.pooling!r}, class token: {tokens.class_token}",
+            f"{method} follows the class token, and the head of {classifier.name} reads the patches",
             expected="a head on the class token",
             remedy='timm: regard.load(name, global_pool="token") where the weights were trained so',
         )
-    picture = probe_picture(classifier)
-    with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-        (read_there,), _ = read(
-            classifier.module, [tokens.attention_input], lambda: classifier.forward(picture), stop=True
-        )
-    expected = tokens.prefix + tokens.patches(picture)
-    if read_there.dim() != 3 or read_there.shape[1] != expected:
-        raise UnsupportedError(
-            f"{method} needs one token a patch in the last block, and {classifier.name} has others there",
-            came=f"shape {tuple(read_there.shape)} for one picture",
-            expected=f"(1, {expected}, D): {tokens.prefix} of the prefix and {expected - tokens.prefix} patches",
-        )
-    return tokens
+    return tokens.rows
 
 
 def probe_picture(classifier: Classifier) -> Tensor:
@@ -80,27 +79,27 @@ def probe_picture(classifier: Classifier) -> Tensor:
     return torch.randn(1, classifier.preparation.channels, height, width, generator=generator).to(classifier.device)
 
 
-def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, ClassTokenAttention, Tensor, float]:
+def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, ReadRows, Output, float]:
     """The last block cut open, after a test that its attention is the network's own.
 
     Guards against what no attribute tells: relative positions, other masks, another order of q, k, v.
 
     Returns:
-        The block; attention and output of the network on the test picture; the tolerance of such tests.
+        The block; the rows read and the network's answer on the test picture; the tolerance of such tests.
 
     Raises:
         UnsupportedError: a part is not of the plain kind, or the attention comes out otherwise.
     """
-    block = last_block(classifier.module, tokens)
-    last = tokens.blocks[-1]
-    places = [Place(last, "input"), Place(f"{last}.attn.proj", "input")]
+    block, picture = open_last_block(classifier, tokens), probe_picture(classifier)
+    places = [Place(tokens.blocks[-1], "input"), tokens.attention_input, Place(tokens.attentions[-1])]
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-        (entering, own), output = read(classifier.module, places, lambda: classifier.forward(probe_picture(classifier)))
-        assert output is not None
-        attention = attend(block, entering)
+        (entering, u, own), answer = read(classifier.module, places, lambda: classifier.respond(picture))
+        assert answer is not None
+        rows = attend(block.projections, entering.to(block.dtype), u.to(block.dtype), tokens)
+        projected = block.projections.out(rows.attended)
     tolerance = ROUNDING if own.dtype.itemsize >= 4 else HALF_ROUNDING
-    check_same(attention.attended, own[:, 0], tolerance, "its last attention", classifier)
-    return block, attention, output, tolerance
+    check_same(projected, own[:, list(tokens.rows or ())], tolerance, "its last attention", classifier)
+    return block, rows, answer, tolerance
 
 
 def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifier: Classifier) -> None:
@@ -116,30 +115,29 @@ def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifi
     raise UnsupportedError("the closed form does not hold here", came=came)
 
 
-def block_input(classifier: Classifier, tokens: Tokens, pixels: Tensor) -> Tensor:
-    """The residual stream (B, N, D) as it enters the last block; the pass ends there."""
-    (entering,), _ = read(
-        classifier.module, [Place(tokens.blocks[-1], "input")], lambda: classifier.forward(pixels), stop=True
-    )
-    return entering
+def read_rows(classifier: Classifier, tokens: Tokens, block: LastBlock, pixels: Tensor) -> ReadRows:
+    """The rows for prepared pixels (B, 3, H, W): the network up to its last attention, and no further."""
+    places = [Place(tokens.blocks[-1], "input"), tokens.attention_input]
+    (entering, u), _ = read(classifier.module, places, lambda: classifier.forward(pixels), stop=True)
+    return attend(block.projections, entering.to(block.dtype), u.to(block.dtype), tokens)
 
 
-def attend(block: LastBlock, entering: Tensor) -> ClassTokenAttention:
-    """Row 0 of the last attention, from the block's input x (B, N, D).
+def attend(projections: Projections, entering: Tensor, u: Tensor, tokens: Tokens) -> ReadRows:
+    """Rows r of the last attention, from the block's input x and what the attention reads, u, both (B, N, D).
 
-        u = norm1(x)      q_h = s (Wq_h u_0 + bq_h)      λ_h = (Wk_hᵀ q_h) · u_i
+        q_h = s (Wq_h u_r + bq_h)      λ_h = (Wk_hᵀ q_h) · u_i
         a_h = softmax_i λ_h      o_h = Wv_h (Σ_i a_h,i u_i) + bv_h
 
-    Cost per image: 6 D² (q, its fold, o) + 4 H D N (λ, pooled tokens), instead of 4 N D² + 4 N² D.
+    Cost per image and row: 6 D² (q, its fold, o) + 4 H D N (λ, pooled tokens), instead of 4 N D² + 4 N² D.
     """
-    entering = entering.to(block.dtype)
-    tokens = block.norm1(entering)
-    query = (torch.einsum("bD,hdD->bhd", tokens[:, 0], block.query) + block.query_bias) * block.scale
-    folded = torch.einsum("bhd,hdD->bhD", query, block.key)
-    routing = folded @ tokens.transpose(1, 2)
+    rows = list(tokens.rows or ())
+    query = torch.einsum("brD,hdD->brhd", u[:, rows], projections.query) + projections.query_bias
+    folded = torch.einsum("brhd,hdD->brhD", query * projections.scale, projections.key)
+    routing = (folded.flatten(1, 2) @ u.transpose(1, 2)).unflatten(1, folded.shape[1:3])
     weights = routing.softmax(dim=-1)
-    attended = torch.einsum("bhD,hdD->bhd", weights @ tokens, block.value) + block.value_bias
-    return ClassTokenAttention(entering[:, 0], tokens, routing, weights, attended.flatten(1))
+    pooled = (weights.flatten(1, 2) @ u).unflatten(1, folded.shape[1:3])
+    attended = torch.einsum("brhD,hdD->brhd", pooled, projections.value) + projections.value_bias
+    return ReadRows(entering[:, rows], u, routing, weights, attended.flatten(2))
 
 
 def on_grid(tokens: Tokens, pixels: Tensor, per_token: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class Classifier:
         name: for results; default the network's class.
         precision: "bfloat16" runs the network under autocast, unless its weights are bfloat16 themselves.
             Softmax, sums and maps are float32 either way.
+        tokens: the anatomy of a transformer whose own is not found.
 
     Raises:
         ClassifierError: the network cannot run on its own preparation, or labels do not fit its output.
@@ -63,6 +64,7 @@ class Classifier:
         head: nn.Module | None = None,
         name: str | None = None,
         precision: Precision = "float32",
+        tokens: Tokens | None = None,
     ) -> None:
         self.network = network
         self.module = unwrapped(network)
@@ -70,6 +72,7 @@ class Classifier:
         self.head = head
         self.name = name or type(self.module).__name__
         self.precision = precision
+        self._tokens = tokens
         self._check_arguments(outputs)
         self._head_layer = None if head is not None else own_head(self.module)
         self.outputs: Outputs = outputs or ("embedding" if self._headless() else "softmax")
@@ -178,7 +181,7 @@ class Classifier:
     @functools.cached_property
     def tokens(self) -> Tokens | None:
         """The anatomy of a transformer; None for any other network."""
-        return find_tokens(self.module)
+        return self._tokens or find_tokens(self)
 
     @property
     def hash(self) -> str:
@@ -213,7 +216,7 @@ class Classifier:
         first = next((parameter for parameter in self.module.parameters() if parameter.is_floating_point()), pixels)
         autocast = self.precision == "bfloat16" and first.dtype is torch.float32
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=autocast):
-            raw = tensor_of(self._call(pixels.as_subclass(Tensor).to(first.dtype)), self.name)
+            raw = tensor_of(self._call(pixels.as_subclass(Tensor).to(first.dtype)), self.module, self.name)
         return raw.float() if autocast else raw
 
     def _headed(self, raw: Tensor) -> Tensor:

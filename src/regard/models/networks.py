@@ -27,6 +27,8 @@ def own_head(network: nn.Module) -> str | None:
     The classification layer that the network names itself (timm), else the last linear layer by
     definition order; whether it really gives the output shows in the pass that reads it.
     """
+    if is_backbone(network):
+        return None
     getter = getattr(network, "get_classifier", None)
     if callable(getter):
         named = getter()
@@ -47,12 +49,17 @@ def is_backbone(network: nn.Module) -> bool:
     return hasattr(network, "config") and not any(hasattr(network, name) for name in ("classifier", "score", "head"))
 
 
-def tensor_of(output: Any, name: str) -> Tensor:
-    """The tensor in whatever a network returns."""
+def tensor_of(output: Any, network: nn.Module, name: str) -> Tensor:
+    """The tensor in whatever a network returns: logits, or the embedding of a backbone.
+
+    Of transformers' backbones the pooled output; where that comes from a pooler layer, which published weights
+    mostly leave at random, the class token.
+    """
     if isinstance(output, Tensor):
         return output
     if isinstance(output, dict) or hasattr(output, "to_tuple"):
-        for key in ("logits", "image_embeds", "last_hidden_state"):
+        pooled = () if hasattr(network, "pooler") else ("pooler_output",)
+        for key in ("logits", "image_embeds", *pooled, "last_hidden_state"):
             found = output.get(key) if isinstance(output, dict) else getattr(output, key, None)
             if isinstance(found, Tensor):
                 return found[:, 0] if key == "last_hidden_state" and found.dim() == 3 else found

@@ -68,6 +68,16 @@ def count(forwards: int = 0, backwards: int = 0) -> None:
         counter.backwards += backwards
 
 
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Do not count the passes of the block: those of a few tokens that stand for a tail are none."""
+    token = _counter.set(None)
+    try:
+        yield
+    finally:
+        _counter.reset(token)
+
+
 def run(classifier: Classifier, jobs: int, inputs: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     """Logits (or embeddings, without a head) of `jobs` perturbed pictures, (jobs, C), float32.
 
@@ -136,7 +146,7 @@ def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequen
     if len(kept) != len(images):
         raise PixelsError("every job has its image", came=f"{len(kept)} jobs, {len(images)} images")
     for number, indices in enumerate(kept):
-        _check_patches(indices, tokens.patches(pixels), number, tokens.pooling in ("token", ""))
+        _check_patches(indices, tokens.patches(pixels), number, tokens.rows is not None)
     place = Place(tokens.blocks[0], "input")
     embedded = _embedded(classifier, pixels, place)
     if embedded.dim() != 3 or embedded.shape[1] != tokens.prefix + tokens.patches(pixels):
@@ -259,15 +269,13 @@ def _activation_bytes(classifier: Classifier, like: Tensor) -> int:
         largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     handles = []
-    token = _counter.set(None)
     try:
         for module in classifier.module.modules():
             if next(module.children(), None) is None:
                 handles.append(module.register_forward_hook(measure))  # noqa: PERF401 (each is removed, whatever fails)
-        with torch.no_grad():
+        with torch.no_grad(), uncounted():
             classifier.forward(like)
     finally:
-        _counter.reset(token)
         for handle in handles:
             handle.remove()
     return 4 * largest

@@ -1,7 +1,7 @@
 """Reading inside a network during one pass, leaving no trace.
 
 A tap is a forward hook that lives for one call. Layers are named by their dotted path in the
-network (`blocks.11.norm1`); "input" is the first positional argument, "output" the tensor returned.
+network (`blocks.11.norm1`); "input" is the first tensor given, "output" the first returned.
 Hooks are removed in `finally`, whatever happens in between, and hold nothing afterwards.
 """
 
@@ -133,7 +133,7 @@ def _hooked(network: nn.Module, places: list[Place], act: Callable[[Place, Tenso
         for place in dict.fromkeys(places):
             layer = find_layer(network, place.layer)
             if place.at == "input":
-                handles.append(layer.register_forward_pre_hook(_on_input(place, act)))
+                handles.append(layer.register_forward_pre_hook(_on_input(place, act), with_kwargs=True))
             else:
                 handles.append(layer.register_forward_hook(_on_output(place, act)))
         yield
@@ -143,11 +143,15 @@ def _hooked(network: nn.Module, places: list[Place], act: Callable[[Place, Tenso
 
 
 def _on_input(place: Place, act: Callable[[Place, Tensor], Tensor | None]) -> Callable[..., Any]:
-    def hook(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not arguments or not isinstance(arguments[0], Tensor):
+    def hook(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if arguments and isinstance(arguments[0], Tensor):
+            changed = act(place, arguments[0])
+            return None if changed is None else ((changed, *arguments[1:]), named)
+        name = next((name for name, value in named.items() if isinstance(value, Tensor)), None)
+        if arguments or name is None:
             raise LayerError(f"the layer {place.layer!r} receives no tensor as its first argument")
-        changed = act(place, arguments[0])
-        return None if changed is None else (changed, *arguments[1:])
+        changed = act(place, named[name])
+        return None if changed is None else (arguments, {**named, name: changed})
 
     return hook
 

@@ -1,48 +1,52 @@
-"""The parts of a vision transformer, found by structure, whoever wrote it.
+"""The anatomy of a vision transformer, found by structure and one picture, whoever wrote it.
 
-Present here: networks with a list of pre-norm blocks that hold `norm1`, `attn.qkv` (packed q, k, v)
-and `mlp`, as timm's and facebookresearch's vision transformers do.
+Attention modules are known by their projections, blocks as what holds them; the rest is seen: which grid
+of patches enters the blocks, how many tokens stand before it, what the last attention reads, and which
+tokens the head reads, by the gradient of the answer. So timm's, transformers', torchvision's,
+facebookresearch's and open_clip's networks need no table of names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from regard.errors import PixelsError, UnsupportedError
-from regard.models.taps import Place
+from regard.errors import NotFiniteError, PixelsError
+from regard.models.projections import attention_modules
+from regard.models.taps import Place, differentiable_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regard.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The anatomy of a transformer: where its tokens are and what they mean.
+    """Where a transformer's tokens are and what they mean. Give one to `Classifier` where it is not found by itself.
 
     Attributes:
-        root: dotted path of the transformer in the network; "" for the network itself.
+        blocks: dotted paths of the blocks, in the order in which they run.
+        attentions: dotted paths of their attention modules.
+        attention_input: what the last attention reads: in pre-norm blocks the output of its norm.
         patch: (height, width) of a patch in pixels.
         prefix: tokens before the patches: class, distillation, registers.
-        class_token: whether token 0 is one.
-        pooling: what the head reads: "token", "avg", "map", … in timm's words.
-        blocks: dotted paths of the blocks, in order.
+        rows: the tokens of the last block's output that the head reads; None where it reads the patches.
         cannot_drop: why patch tokens cannot be removed; None if they can.
     """
 
-    root: str
+    blocks: tuple[str, ...]
+    attentions: tuple[str, ...]
+    attention_input: Place
     patch: tuple[int, int]
     prefix: int
-    class_token: bool
-    pooling: str
-    blocks: tuple[str, ...]
-    cannot_drop: str | None
-
-    @property
-    def attention_input(self) -> Place:
-        """Where the tokens are that the last attention reads: in pre-norm blocks the output of norm1."""
-        return Place(f"{self.blocks[-1]}.attn", "input")
+    rows: tuple[int, ...] | None
+    cannot_drop: str | None = None
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
         """(h, w): the patches of prepared pixels (B, 3, H, W)."""
@@ -65,158 +69,129 @@ class Tokens:
             )
 
 
-def find_tokens(network: nn.Module) -> Tokens | None:
-    """The outermost transformer inside a network, or None."""
-    for root, module in network.named_modules():
-        blocks = getattr(module, "blocks", None)
-        if not isinstance(blocks, (nn.ModuleList, nn.Sequential)) or len(blocks) == 0:
-            continue
-        if not hasattr(module, "patch_embed") or not _is_block(blocks[-1]):
-            continue
-        return _tokens(root, module, blocks)
-    return None
+def find_tokens(classifier: Classifier) -> Tokens | None:
+    """The anatomy of the classifier's transformer, or None where it has none that keeps a grid of tokens.
 
-
-def _is_block(block: nn.Module) -> bool:
-    attention = getattr(block, "attn", None)
-    return isinstance(getattr(block, "norm1", None), nn.Module) and hasattr(attention, "qkv") and hasattr(block, "mlp")
-
-
-def _tokens(root: str, module: nn.Module, blocks: nn.ModuleList | nn.Sequential) -> Tokens:
-    at = f"{root}." if root else ""
-    joins_later = any(hasattr(module, name) for name in ("blocks_token_only", "cls_attn_blocks"))
-    class_token = isinstance(getattr(module, "cls_token", None), Tensor) and not joins_later
-    prefix = getattr(module, "num_prefix_tokens", None)
-    if joins_later:
-        prefix = 0
-    elif prefix is None:
-        prefix = int(class_token) + int(getattr(module, "num_register_tokens", 0) or 0)
+    Costs one pass of one picture, and its gradient back to the last block; none for a network without attention.
+    """
+    pairs = _blocks(classifier.module)
+    if not pairs:
+        return None
+    seen = _Seen()
+    with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
+        rows = _rows_read(classifier, list(pairs)[-1], seen, pairs)
+    if rows is None or not seen.is_sequence():
+        return None
+    blocks = tuple(block for block, _ in seen.entered)
+    height, width = seen.grid
+    frame = classifier.preparation.frame
+    prefix = seen.entered[0][1].shape[1] - height * width
+    if prefix < 0 or frame[0] % height or frame[1] % width:
+        return None
     return Tokens(
-        root=root,
-        patch=_patch(module.patch_embed),
-        prefix=int(prefix),
-        class_token=class_token,
-        pooling=str(getattr(module, "global_pool", "token" if class_token else "avg")),
-        blocks=tuple(f"{at}blocks.{name}" for name, _ in blocks.named_children()),
-        cannot_drop="rotary positions are given to every block by place" if _rotary(module) else None,
+        blocks=blocks,
+        attentions=tuple(pairs[block] for block in blocks),
+        attention_input=Place(seen.source, "output") if seen.source else Place(pairs[blocks[-1]], "input"),
+        patch=(frame[0] // height, frame[1] // width),
+        prefix=prefix,
+        rows=rows if max(rows) < prefix else None,
+        cannot_drop="rotary positions are given to every block by place" if _rotary(classifier.module) else None,
     )
 
 
-def _patch(embedding: object) -> tuple[int, int]:
-    """(height, width) of a patch in pixels, also where a convolutional stem comes first."""
-    ratio = getattr(embedding, "feat_ratio", None)
-    patch = ratio(as_scalar=False) if callable(ratio) else getattr(embedding, "patch_size", 16)
-    return (patch, patch) if isinstance(patch, int) else (int(patch[0]), int(patch[1]))
+def _blocks(network: nn.Module) -> dict[str, str]:
+    """Block → its attention module, of the most numerous kind of block."""
+    kinds: dict[type[nn.Module], dict[str, str]] = {}
+    for attention in attention_modules(network):
+        block = attention.rpartition(".")[0]
+        if block:
+            kinds.setdefault(type(network.get_submodule(block)), {})[block] = attention
+    return max(kinds.values(), key=len, default={})
 
 
-def _rotary(module: nn.Module) -> bool:
-    return getattr(module, "rope", None) is not None or getattr(module, "rope_embed", None) is not None
+class _Seen:
+    """What one pass shows: grids before the blocks, the blocks as they run, where the last attention's input is made."""
+
+    def __init__(self) -> None:
+        self.grid: tuple[int, int] = (0, 0)
+        self.entered: list[tuple[str, Tensor]] = []
+        self.source: str | None = None
+        self._made: list[tuple[str, Tensor]] = []
+
+    def is_sequence(self) -> bool:
+        """Whether the same number of tokens (1, N, D) goes through all blocks, one after the other, after a grid."""
+        shapes = {tensor.shape for _, tensor in self.entered}
+        once = len({block for block, _ in self.entered}) == len(self.entered)
+        in_turn = len({id(tensor) for _, tensor in self.entered}) == len(self.entered)
+        shape = next(iter(shapes), torch.Size())
+        return once and in_turn and len(shapes) == 1 and len(shape) == 3 and shape[0] == 1 and self.grid[0] > 0
+
+    @contextmanager
+    def watching(self, network: nn.Module, pairs: dict[str, str]) -> Iterator[None]:
+        attentions = set(pairs.values())
+        with ExitStack() as stack:
+            for path, module in network.named_modules():
+                if path in pairs:
+                    handle = module.register_forward_pre_hook(self._enters(path), with_kwargs=True)
+                    stack.callback(handle.remove)
+                if path in attentions:
+                    handle = module.register_forward_pre_hook(self._reads, with_kwargs=True)
+                    stack.callback(handle.remove)
+                stack.callback(module.register_forward_hook(self._makes(path)).remove)
+            yield
+
+    def _enters(self, block: str) -> Callable[..., None]:
+        def hook(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            tensor = _first(arguments, named)
+            self._made.clear()
+            self.entered.append((block, torch.empty(0) if tensor is None else tensor))
+
+        return hook
+
+    def _reads(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        tensor = _first(arguments, named)
+        self.source = next((path for path, made in reversed(self._made) if made is tensor), None)
+
+    def _makes(self, path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+            if not isinstance(output, Tensor):
+                return
+            if self.entered:
+                self._made.append((path, output))
+            elif isinstance(module, nn.Conv2d) and len(output) == 1:
+                self.grid = output.shape[2], output.shape[3]
+
+        return hook
+
+
+def _first(arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor | None:
+    return next((value for value in (*arguments, *named.values()) if isinstance(value, Tensor)), None)
+
+
+def _rows_read(classifier: Classifier, last: str, seen: _Seen, pairs: dict[str, str]) -> tuple[int, ...] | None:
+    """The tokens (1, N, D) of the last block's output on which the answer depends, by its gradient; None for no tokens."""
+    height, width = classifier.preparation.frame
+    picture = torch.zeros(1, classifier.preparation.channels, height, width, device=classifier.device)
+    with seen.watching(classifier.module, pairs):
+        leaf, answer = differentiable_from(
+            classifier.module, Place(last, "output"), lambda: classifier.forward(picture)
+        )
+    if leaf.dim() != 3 or not answer.requires_grad:
+        return None
+    if not bool(answer.isfinite().all()):
+        raise NotFiniteError(
+            f"{classifier.name} answers a grey picture with NaN or infinity", came=classifier.blame_for_nan()
+        )
+    direction = torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
+    (gradient,) = torch.autograd.grad(answer, leaf, direction)
+    read = (gradient[0] != 0).any(dim=1).nonzero()[:, 0].tolist()
+    return tuple(read) or None
+
+
+def _rotary(network: nn.Module) -> bool:
+    kinds = {type(module).__name__.lower() for module in network.modules()}
+    return any("rope" in kind or "rotary" in kind for kind in kinds)
 
 
 def _nearest(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
-
-
-@dataclass(frozen=True)
-class LastBlock:
-    """The last block of a class-token transformer, cut open for the closed forms. H heads of d = D / H channels.
-
-    Attributes:
-        norm1: the norm before attention, (…, D) → (…, D).
-        query, key, value: projections (H, d, D), views of the packed weight.
-        query_bias, value_bias: (H, d). The key's bias is left out: softmax does not see it.
-        scale: of the attention logits, usually d^−1/2.
-        tail: (attention output of the class token (B, D), its residual (B, D)) → embedding (B, D).
-        dtype: in which all of this computes: float32, or float64 where the weights are.
-    """
-
-    norm1: Callable[[Tensor], Tensor]
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    query_bias: Tensor
-    value_bias: Tensor
-    scale: float
-    tail: Callable[[Tensor, Tensor], Tensor]
-    dtype: torch.dtype
-
-
-def last_block(network: nn.Module, tokens: Tokens) -> LastBlock:
-    """Cut the last block open.
-
-    Weights in half precision are widened to float32, so that the nearly cancelling terms of the
-    closed forms keep their digits; nothing of the network changes.
-
-    Raises:
-        UnsupportedError: a part of the block is not of the plain kind, with its name.
-    """
-    root = network.get_submodule(tokens.root)
-    block = network.get_submodule(tokens.blocks[-1])
-    attention: nn.Module = block.get_submodule("attn")
-    _check_plain(attention, tokens)
-    packed = attention.get_parameter("qkv.weight")
-    dtype = torch.float64 if packed.dtype is torch.float64 else torch.float32
-    heads = int(attention.num_heads)  # type: ignore[arg-type]
-    projections = packed.detach().to(dtype).view(3, heads, -1, packed.shape[1])
-    bias = _packed_bias(attention, packed).to(dtype).view(3, heads, -1)
-    width = projections.shape[2]
-    proj, norm1, norm2, mlp = (
-        wide(block.get_submodule(name), dtype) for name in ("attn.proj", "norm1", "norm2", "mlp")
-    )
-    scale1, scale2 = (_optional(block, name, dtype) for name in ("ls1", "ls2"))
-    norm, after = _optional(root, "norm", dtype), _optional(root, "fc_norm", dtype)
-
-    def tail(attended: Tensor, residual: Tensor) -> Tensor:
-        middle = residual + scale1(proj(attended))
-        return after(norm(middle + scale2(mlp(norm2(middle)))))
-
-    return LastBlock(
-        norm1=norm1,
-        query=projections[0],
-        key=projections[1],
-        value=projections[2],
-        query_bias=bias[0],
-        value_bias=bias[2],
-        scale=float(getattr(attention, "scale", width**-0.5)),
-        tail=tail,
-        dtype=dtype,
-    )
-
-
-def wide(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """The module computing in `dtype`: itself, or called with widened copies of its weights."""
-    weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    if all(weight.dtype is dtype or not weight.is_floating_point() for weight in weights.values()):
-        return module
-    widened = {name: weight.detach().to(dtype) for name, weight in weights.items()}
-    return lambda tensor: functional_call(module, widened, (tensor,))
-
-
-def _check_plain(attention: nn.Module, tokens: Tokens) -> None:
-    reasons = {
-        "its class token is not what the head reads": tokens.pooling not in ("token", "") or not tokens.class_token,
-        "its positions are rotary, so keys turn with their place": bool(tokens.cannot_drop),
-        "its queries or keys are normalised": not all(_plain(attention, name) for name in ("q_norm", "k_norm")),
-        "its attention output is normalised": not _plain(attention, "norm"),
-        "its attention output is gated": getattr(attention, "gate", None) is not None,
-        "its queries, keys and values are not one packed projection": not isinstance(
-            getattr(attention, "qkv", None), nn.Linear
-        ),
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            raise UnsupportedError("the closed form does not hold for this transformer", came=reason)
-
-
-def _plain(module: nn.Module, name: str) -> bool:
-    return isinstance(getattr(module, name, None), (nn.Identity, type(None)))
-
-
-def _packed_bias(attention: nn.Module, packed: Tensor) -> Tensor:
-    bias = getattr(attention.get_submodule("qkv"), "bias", None)
-    return bias.detach() if isinstance(bias, Tensor) else packed.new_zeros(packed.shape[0])
-
-
-def _optional(module: nn.Module, name: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    part = getattr(module, name, None)
-    return wide(part, dtype) if isinstance(part, nn.Module) else nn.Identity()

@@ -74,6 +74,12 @@ class Concept(Target):
         """The same from embeddings (n, D) that `classifier.embed` gave: many concepts from photos embedded once."""
         _check_measure(measure, others is not None)
         direction = _mean(embeddings, name)
+        if classifier.width is not None and len(direction) != classifier.width:
+            raise TargetError(
+                f"the embeddings of {name!r} are not this classifier's",
+                came=f"width {len(direction)}",
+                expected=f"width {classifier.width}",
+            )
         if others is not None:
             direction = direction - _mean(others, f"photos without {name}")
         return cls(name, direction, measure, classifier.hash)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,6 +37,8 @@ LONGEST = 640
 """Longer side of a drawn photo in pixels: enough to see a patch, small enough for hundreds of pictures."""
 LONGEST_TITLE = 40
 """Characters of a target's name above its map."""
+MOST_PANELS = 24
+"""Targets that a figure shows of each image; the explanation holds all."""
 _STRONGEST_COVER = 0.85
 _PANEL_INCHES, _BAR_INCHES, _TITLE_INCHES = 3.0, 0.7, 0.55
 
@@ -73,7 +74,7 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: b
 
 def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = None) -> Figure:
     """A grid: one row an image, first the picture, then one panel a target; see `Explanation.figure`."""
-    rows, columns = explanation.maps.shape[:2]
+    rows, columns = len(explanation), min(MOST_PANELS, explanation.maps.shape[1])
     pictures, placed = _placed(explanation, photos)
     heights = [_PANEL_INCHES * min(2.5, picture.shape[0] / picture.shape[1]) for picture in pictures]
     size = ((columns + 1) * _PANEL_INCHES + _BAR_INCHES, sum(heights) + _TITLE_INCHES * (rows + 0.5))
@@ -91,7 +92,10 @@ def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = 
         bar.ax.tick_params(labelsize=7)
         bar.ax.locator_params(nbins=5)
         bar.set_label("against ← → for" if explanation.signed else "attention →", fontsize=7)
-    figure.suptitle(f"{explanation.method} · {explanation.classifier}", fontsize=9, x=0.01, ha="left", parse_math=False)
+    shown = "" if columns == explanation.maps.shape[1] else f" · {columns} of {explanation.maps.shape[1]} targets"
+    figure.suptitle(
+        f"{explanation.method} · {explanation.classifier}{shown}", fontsize=9, x=0.01, ha="left", parse_math=False
+    )
     return figure
 
 
@@ -136,12 +140,3 @@ def _title(answer: TargetAnswer) -> str:
 def _photo_title(explanation: Explanation, row: int) -> str:
     shape = explanation.geometries[row].photo
     return f"photo {shape[1]}×{shape[0]}"
-
-
-def picture_of(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Prepared pixels (B, 3, H, W) → what a person sees, uint8 (B, H, W, 3); other channel counts show the first."""
-    plain = pixels.detach().float().cpu()
-    shift, scale = torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(std).view(1, -1, 1, 1)
-    visible = ((plain * scale + shift) * 255).nan_to_num(0).clamp(0, 255).round().to(torch.uint8)
-    visible = visible if visible.shape[1] == 3 else visible[:, :1].expand(-1, 3, -1, -1)
-    return visible.permute(0, 2, 3, 1).contiguous()

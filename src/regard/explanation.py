@@ -128,7 +128,7 @@ class Explanation:
     def map_of(self, target: int | str, image: int = 0) -> Tensor:
         """One map (h, w), by the target's place or by its name as `targets` has it."""
         names = [answer.name for answer in self.targets[image]]
-        if isinstance(target, str) and target in names:
+        if isinstance(target, str) and names.count(target) == 1:
             target = names.index(target)
         if isinstance(target, int) and 0 <= target < len(names):
             return self.maps[image, target]

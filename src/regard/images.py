@@ -117,25 +117,40 @@ class Pixels(Tensor):
     """
 
     geometries: tuple[Geometry, ...]
+    prepared_by: object
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # as torch's own subclasses do
 
     @staticmethod
-    def of(values: Tensor, geometries: Sequence[Geometry]) -> Pixels:
-        """Join prepared values (B, 3, H, W) and their geometries."""
+    def of(values: Tensor, geometries: Sequence[Geometry], prepared_by: object = None) -> Pixels:
+        """Join prepared values (B, 3, H, W), their geometries, and the preparation that they went through."""
         pixels = values.as_subclass(Pixels)
-        pixels.geometries = tuple(geometries)
+        pixels.geometries, pixels.prepared_by = tuple(geometries), prepared_by
         return pixels
 
     def __getitem__(self, index: Any) -> Tensor:
         values = super().__getitem__(index).as_subclass(Tensor)
-        if isinstance(index, slice):
-            return Pixels.of(values, self.geometries[index])
-        if isinstance(index, list) and all(type(image) is int for image in index):
-            return Pixels.of(values, [self.geometries[image] for image in index])
-        return values
+        images = _images_taken(index, len(self.geometries))
+        if images is None:
+            return values
+        return Pixels.of(values, [self.geometries[image] for image in images], self.prepared_by)
+
+    def __deepcopy__(self, _: object) -> Pixels:
+        return Pixels.of(self.as_subclass(Tensor).clone(), self.geometries, self.prepared_by)
 
     def to(self, *arguments: Any, **settings: Any) -> Pixels:
-        return Pixels.of(super().to(*arguments, **settings).as_subclass(Tensor), self.geometries)
+        return Pixels.of(super().to(*arguments, **settings).as_subclass(Tensor), self.geometries, self.prepared_by)
+
+
+def _images_taken(index: Any, images: int) -> list[int] | None:
+    """The images that an index along the first axis takes; None where it takes something else."""
+    if isinstance(index, slice):
+        return list(range(images))[index]
+    if isinstance(index, (list, np.ndarray, Tensor)):
+        numbers = torch.as_tensor(index)
+        if numbers.dim() == 1 and not numbers.dtype.is_floating_point:
+            chosen: list[int] = torch.arange(images)[numbers.cpu() if len(numbers) else numbers.long()].tolist()
+            return chosen
+    return None
 
 
 def open_photo(photo: Photo) -> Image.Image:

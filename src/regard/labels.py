@@ -49,7 +49,7 @@ def class_index(which: int | str, subject: Subject) -> int:
             remedy="give labels=[…] when you make the classifier",
         )
     wanted = which.strip().casefold()
-    whole = [index for index, label in enumerate(subject.labels) if label.casefold() == wanted]
+    whole = [index for index, label in enumerate(subject.labels) if wanted in _spellings(index, label)]
     found = whole or [index for index, label in enumerate(subject.labels) if wanted in _synonyms(label)]
     if len(found) == 1:
         return found[0]
@@ -61,6 +61,11 @@ def class_index(which: int | str, subject: Subject) -> int:
         expected=f"perhaps {_nearest(wanted, subject.labels)}",
         remedy="regard models NAME --labels lists them all",
     )
+
+
+def _spellings(index: int, label: str) -> tuple[str, str]:
+    """A label as it is, and as `class_name` writes it where several classes share it."""
+    return label.casefold(), f"{label} ({index})".casefold()
 
 
 def _whole(which: object) -> int:
@@ -85,8 +90,11 @@ def _nearest(wanted: str, labels: Sequence[str]) -> str:
 
 
 def class_name(index: int, subject: Subject) -> str:
-    """The label of a class, or its index in words."""
-    return subject.labels[index] if subject.labels is not None else f"class {index}"
+    """The label of a class, with its index where several classes share the label; or the index in words."""
+    if subject.labels is None:
+        return f"class {index}"
+    label = subject.labels[index]
+    return f"{label} ({index})" if subject.labels.count(label) > 1 else label
 
 
 def class_count(subject: Subject) -> int:

@@ -24,7 +24,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -98,10 +98,22 @@ class Run:
         table = _table([{KEY[0]: "", **row, KEY[0]: self.configuration_hash} for row in rows])
         parts = self.folder / _PARTS
         parts.mkdir(exist_ok=True)
-        place = parts / f"{len(list(parts.glob('*.parquet'))):06d}.parquet"
+        taken = [int(part.stem) for part in parts.glob("*.parquet")]
+        place = parts / f"{max(taken, default=-1) + 1:06d}.parquet"
         unfinished = place.with_suffix(".unfinished")
         parquet.write_table(table, unfinished)
         unfinished.replace(place)
+
+    def forget(self, images: Collection[str]) -> None:
+        """Take out the rows of images that will be done anew."""
+        kept = [row for row in self.rows() if row["image"] not in images]
+        parts = self.folder / _PARTS
+        if not images or not parts.exists():
+            return
+        given_up = sorted(parts.glob("*.parquet"))
+        self.write_rows(kept)
+        for part in given_up:
+            part.unlink()
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows so far, sorted by key; a key that was written twice counts once, the later row."""
@@ -178,6 +190,11 @@ def read_run(folder: Path) -> FinishedRun:
     except (OSError, arrow.ArrowException) as reason:
         raise RunError(f"the rows of the run in {str(folder)!r} are gone or damaged", came=str(reason)) from reason
     return FinishedRun(folder, manifest, rows)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, finished or not."""
+    return (folder / _CONFIGURATION).is_file() and _asked(folder) is not None
 
 
 def new_folder(command: str, parent: Path) -> Path:

@@ -11,16 +11,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from regard.errors import TargetError
 from regard.labels import Outputs, Subject, class_count, class_index, class_name
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use. Commands import what they need when t
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -47,8 +48,14 @@ def options(
 
 def main() -> None:
     """Run the program; every error that regard raises on purpose is printed without a trace."""
+    import warnings
+
     from regard.errors import NotFiniteError, PixelsError, RegardError
 
+    warnings.showwarning = _note
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal or file of a narrow encoding gets ? for →
     try:
         app()
     except RegardError as reason:
@@ -60,3 +67,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as reason:
+        print(f"error: {reason}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _note(message: Warning | str, *_: object) -> None:
+    """What regard and its libraries warn of, as a sentence without a line of source."""
+    print(f"note: {message}", file=sys.stderr)

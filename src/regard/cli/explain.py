@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from regard.cli.output import announce, print_json, printable, tracked
+from regard.cli.photos import find_photos, image_of, named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,14 +56,13 @@ def explain(
 
     Example: regard explain cat.jpg --target "tabby, tabby cat" --target 281
     """
-    from regard.explainers.registry import best, find
+    from regard.explainers.registry import choose
     from regard.models.catalog import DEFAULT, load
     from regard.runs import Run, new_folder
 
     paths = find_photos(photos)
     subject = load(classifier or DEFAULT, weights=weights, device=device, precision=precision)
-    chosen = method or best(subject)
-    explainer = find(chosen)(subject)
+    explainer = choose(subject, method)
     targets = _targets(subject, target or [], concept or [], top)
     _check_question(explainer, targets)
     configuration = _configuration(subject, explainer, targets, precision)
@@ -71,7 +73,7 @@ def explain(
         announce(f"photos to explain: {len(left)}, one forward pass and one picture each; about {seconds:.0f} s")
     failed = 0
     try:
-        for path, name in tracked(left, seconds, f"{chosen} on {subject.name}"):
+        for path, name in tracked(left, seconds, f"{explainer.name} on {subject.name}"):
             failed += not _explain_one(results, explainer, targets, path, name)
     except KeyboardInterrupt:
         results.log("interrupted")
@@ -82,57 +84,17 @@ def explain(
     raise typer.Exit(1 if failed else 0)
 
 
-def find_photos(given: list[str]) -> list[tuple[Path, str]]:
-    """Photos, folders and patterns → (path, name for its results), each photo once, in a stable order.
-
-    Raises:
-        PhotoError: something names no photo.
-    """
-    from regard.errors import PhotoError
-    from regard.images import PHOTO_SUFFIXES
-
-    found: dict[Path, None] = {}
-    for text in given:
-        path = Path(text)
-        if path.is_dir():
-            inside = [entry for entry in sorted(path.rglob("*")) if entry.suffix.lower() in PHOTO_SUFFIXES]
-            if not inside:
-                raise PhotoError(f"the folder {text!r} holds no photos", expected=", ".join(sorted(PHOTO_SUFFIXES)))
-        elif path.exists():
-            inside = [path]
-        else:
-            inside = sorted(Path().glob(text)) if not path.is_absolute() else sorted(Path("/").glob(text.lstrip("/")))
-            inside = [entry for entry in inside if entry.is_file()]
-            if not inside:
-                raise PhotoError(f"there is no photo {text!r}", remedy="check the path, or quote the pattern")
-        found.update(dict.fromkeys(inside))
-    return _named(list(found))
-
-
-def _named(paths: list[Path]) -> list[tuple[Path, str]]:
-    """Each path with its stem, or the stem and the first free number where photos share one."""
-    taken: set[str] = set()
-    named = []
-    for path in paths:
-        stem = printable(path.stem)
-        candidates = (stem if number == 1 else f"{stem}-{number}" for number in range(1, len(paths) + 2))
-        name = next(candidate for candidate in candidates if candidate not in taken)
-        taken.add(name)
-        named.append((path, name))
-    return named
-
-
 def _targets(subject: Classifier, labels: list[str], concepts: list[str], top: int) -> list[Any]:
     from regard.concepts import Concept
     from regard.errors import TargetError
     from regard.question import default_targets
 
-    targets: list[Any] = [int(label) if label.lstrip("-").isdigit() else label for label in labels]
+    targets: list[Any] = [int(label) if re.fullmatch("-?[0-9]+", label) else label for label in labels]
     for text in concepts:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             raise TargetError("a concept is given as NAME=FOLDER", came=text)
-        targets.append(Concept.from_images(subject, [path for path, _ in find_photos([folder])], name))
+        targets.append(Concept.from_images(subject, find_photos([folder]), name))
     return targets or list(default_targets(subject, top))
 
 
@@ -153,28 +115,33 @@ def _configuration(subject: Classifier, explainer: Explainer, targets: list[Any]
 
 
 def _described(target: Any) -> str:
-    import hashlib
-
     direction: Tensor | None = getattr(target, "direction", None)
     if direction is None:
         return repr(target)
     return f"{target!r} {hashlib.sha256(direction.numpy().tobytes()).hexdigest()[:16]}"
 
 
-def _left(results: Run, paths: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    done = {row["image"] for row in results.rows() if row["status"] == "explained"}
-    return [(path, name) for path, name in paths if printable(path.as_posix()) not in done]
+def _left(results: Run, paths: list[Path]) -> list[tuple[Path, str]]:
+    """Photos that are still to be explained, each with the name of its results: new ones, failed ones, changed ones."""
+    done = {row["image"]: row for row in results.rows() if row["status"] == "explained"}
+    left = [
+        path for path in paths if image_of(path) not in done or done[image_of(path)]["photo_sha256"] != _sha256(path)
+    ]
+    results.forget({image_of(path) for path in left})
+    kept = done.keys() - {image_of(path) for path in left}
+    return named(left, {Path(done[image]["picture"]).stem for image in kept})
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _seconds(subject: Classifier, photos: int) -> float:
     """About how long the photos will take: one timed pass, and a quarter of a second to draw each picture."""
     import time
 
-    import torch
-
-    height, width = subject.preparation.frame
     start = time.perf_counter()
-    subject(torch.zeros(1, subject.preparation.channels, height, width))
+    subject(subject.picture())
     return photos * (time.perf_counter() - start + 0.25)
 
 
@@ -187,7 +154,7 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
     except (PhotoError, NotFiniteError) as reason:
         announce(printable(f"failed: {reason}"))
         row = {
-            "image": printable(path.as_posix()),
+            "image": image_of(path),
             "method": explainer.name,
             "target": "",
             "status": "failed",
@@ -205,9 +172,7 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
 
 
 def _rows(explanation: Explanation, path: Path, files: dict[str, str]) -> list[dict[str, Any]]:
-    import hashlib
-
-    photo = {"image": printable(path.as_posix()), "photo_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    photo = {"image": image_of(path), "photo_sha256": _sha256(path)}
     return [
         {
             **photo,

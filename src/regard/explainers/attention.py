@@ -35,7 +35,10 @@ class AttentionMap(Explainer):
         super().__init__(classifier)
         self.tokens = anatomy(classifier, self.name)
         reads_prefix(classifier, self.tokens, self.name)
-        self.block, *_ = opened_block(classifier, self.tokens)
+        self.learn()
+
+    def _learn(self) -> None:
+        self.block, *_ = opened_block(self.classifier, self.tokens)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         places = [Place(self.tokens.blocks[-1], "input"), self.tokens.attention_input]

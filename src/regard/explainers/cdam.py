@@ -30,8 +30,8 @@ from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import of_targets
 from regard.models import passes
 from regard.models.classifier import Classifier
-from regard.models.taps import differentiable_from
 from regard.models.last_block import LastBlock
+from regard.models.taps import differentiable_from
 from regard.question import Question
 from regard.targets import Output
 
@@ -80,12 +80,15 @@ class CDAM(Explainer):
             raise UnsupportedError("no such form", came=repr(form), expected=", ".join(get_args(Form)))
         self.tokens = anatomy(classifier, self.name)
         reads_prefix(classifier, self.tokens, self.name)
-        self.terms = terms
-        self.block = None if form == "autograd" else self._closed_block(fall_back=form == "auto")
-        self.settings = {"terms": terms, "form": "autograd" if self.block is None else "closed"}
-        if self.block is None and terms != "both":
+        self.terms, self.form = terms, form
+        self.learn()
+
+    def _learn(self) -> None:
+        self.block = None if self.form == "autograd" else self._closed_block(fall_back=self.form == "auto")
+        self.settings = {"terms": self.terms, "form": "autograd" if self.block is None else "closed"}
+        if self.block is None and self.terms != "both":
             raise UnsupportedError(
-                "value and routing terms are parts of the closed form", came=f"terms={terms!r} with autograd"
+                "value and routing terms are parts of the closed form", came=f"terms={self.terms!r} with autograd"
             )
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
@@ -115,7 +118,8 @@ class CDAM(Explainer):
             why = (reason.came if isinstance(reason, RegardError) else None) or str(reason)
             if not fall_back:
                 raise UnsupportedError("the closed form does not hold here", came=why) from reason
-            warnings.warn(f"CDAM differentiates the last block of {self.classifier.name}: {why}", stacklevel=4)
+            self.notes = (f"CDAM differentiates the last block of {self.classifier.name}: {why}",)
+            warnings.warn(self.notes[0], stacklevel=5)
             return None
 
     def _test_tail(self, block: LastBlock, rows: ReadRows, own: Output, tolerance: float) -> None:

@@ -72,13 +72,6 @@ def reads_prefix(classifier: Classifier, tokens: Tokens, method: str) -> tuple[i
     return tokens.rows
 
 
-def probe_picture(classifier: Classifier) -> Tensor:
-    """A random picture (1, channels, H, W), always the same: what self-tests look at."""
-    height, width = classifier.preparation.frame
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(1, classifier.preparation.channels, height, width, generator=generator).to(classifier.device)
-
-
 def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, ReadRows, Output, float]:
     """The last block cut open, after a test that its attention is the network's own.
 
@@ -90,7 +83,7 @@ def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, Rea
     Raises:
         UnsupportedError: a part is not of the plain kind, or the attention comes out otherwise.
     """
-    block, picture = open_last_block(classifier, tokens), probe_picture(classifier)
+    block, picture = open_last_block(classifier, tokens), classifier.picture(noise=True)
     places = [Place(tokens.blocks[-1], "input"), tokens.attention_input, Place(tokens.attentions[-1])]
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
         (entering, u, own), answer = read(classifier.module, places, lambda: classifier.respond(picture))

@@ -33,8 +33,8 @@ class Random(Explainer):
 
     def __init__(self, classifier: Classifier, *, seed: int = 0) -> None:
         super().__init__(classifier)
-        if type(seed) is not int:
-            raise UnsupportedError("a seed is a whole number", came=repr(seed))
+        if type(seed) is not int or not -(2**63) <= seed < 2**63:
+            raise UnsupportedError("a seed is a whole number of 64 bits", came=repr(seed))
         self.seed = seed
         self.settings = {"seed": seed}
 

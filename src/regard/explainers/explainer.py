@@ -84,8 +84,21 @@ class Explainer(ABC):
                 remedy="regard.Classifier(network, regard.Preparation(…)), or regard.load(name)",
             )
         self.classifier = classifier
+        self._learned_from: str | None = None
         self.settings: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()
+
+    def learn(self) -> None:
+        """Take from the classifier what depends on its weights; done again by itself where they have changed.
+
+        Raises:
+            UnsupportedError: the method cannot explain the classifier.
+        """
+        self._learn()
+        self._learned_from = self.classifier.hash
+
+    def _learn(self) -> None:  # noqa: B027 (most methods have nothing to keep)
+        """What `learn` does; nothing where a method reads the network anew each time."""
 
     @abstractmethod
     def _explain(self, pixels: Tensor, question: Question) -> Found:
@@ -113,11 +126,14 @@ class Explainer(ABC):
         plain = pixels.as_subclass(Tensor)
         if on_nan == "error":
             self.classifier.check_finite(plain)
-        with self.classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-            size = passes.chunk_size(self.classifier, plain[:1])
-            starts = range(0, len(plain), size)
-            parts = [self._chunk(pixels[start : start + size], start, size, question, on_nan) for start in starts]
-        return join(parts)
+        if self._learned_from not in (None, self.classifier.hash):
+            self.learn()
+
+        def chunk(numbers: Tensor) -> Explanation:
+            images = slice(int(numbers[0]), int(numbers[-1]) + 1)
+            return self._chunk(pixels[images], images, question, on_nan)
+
+        return join(passes.in_parts(self.classifier, len(plain), plain[:1], chunk))
 
     def question(self, targets: Any, images: int) -> Question:
         """Targets as a person writes them, checked against classifier and method; no compute.
@@ -138,13 +154,13 @@ class Explainer(ABC):
             )
         return question
 
-    def _chunk(self, pixels: Tensor, start: int, size: int, question: Question, on_nan: OnNaN) -> Explanation:
+    def _chunk(self, pixels: Tensor, images: slice, question: Question, on_nan: OnNaN) -> Explanation:
         assert isinstance(pixels, Pixels)
-        plain, part = pixels.as_subclass(Tensor), question.take(slice(start, start + size))
+        plain, part = pixels.as_subclass(Tensor), question.take(images)
         with passes.counted() as spent:
             found = self._explain(plain, part)
             output = found.output or self.classifier.respond(plain)
-        maps, not_finite = self._checked(found.maps.detach().float(), _sound(plain, output), start, on_nan)
+        maps, not_finite = self._checked(found.maps.detach().float(), _sound(plain, output), images.start, on_nan)
         return Explanation(
             maps=maps.cpu(),
             targets=_answers(part, output, len(plain)),

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from regard.explainers.registry import best, find
+from regard.errors import ClassifierError
+from regard.explainers.registry import choose
 from regard.explanation import Explanation
 from regard.images import Photo
 from regard.models.catalog import DEFAULT, load
@@ -38,5 +39,11 @@ def explain(
         regard.explain("cat.jpg").figure().savefig("cat.png")
     """
     subject = load(classifier) if isinstance(classifier, str) else classifier
-    explainer = find(method or best(subject))(subject, **settings)
+    if not isinstance(subject, Classifier):
+        raise ClassifierError(
+            "the classifier is a regard.Classifier or a name",
+            came=type(subject).__name__,
+            remedy="regard.Classifier(network, regard.Preparation(…))",
+        )
+    explainer = choose(subject, method, **settings)
     return explainer(photo, default_targets(subject, DEFAULT_TARGETS) if targets is None else targets)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer
 from regard.models.classifier import Classifier
+
+logger = logging.getLogger("regard")
 
 GROUP = "regard.explainers"
 """Entry points of this group add methods: their name is the method's, their object an `Explainer` class."""
@@ -53,37 +57,54 @@ def find(name: str) -> type[Explainer]:
         points = [point for point in _entry_points() if point.name == name]
         if not points:
             raise UnsupportedError(f"there is no method {name!r}", expected=", ".join(names()))
-        found = points[0].load()
+        found = _loaded(points[0])
     if not (isinstance(found, type) and issubclass(found, Explainer)):
         raise UnsupportedError(f"what is registered as method {name!r} is no explainer", came=repr(found))
     return found
 
 
 def methods() -> list[Method]:
-    """All methods, with what each explains and answers."""
-    classes = [(name, find(name)) for name in names()]
+    """All methods, with what each explains and answers; one of another package that cannot be loaded is left out."""
+    classes = []
+    for name in names():
+        try:
+            classes.append((name, find(name)))
+        except UnsupportedError as reason:
+            logger.warning("%s", reason)
     return [
         Method(name, found.summary, found.networks, tuple(sorted(found.answers)), found.signed, found.per_target)
         for name, found in classes
     ]
 
 
-def best(classifier: Classifier) -> str:
-    """The method that a classifier is explained with where nobody names one.
+def choose(classifier: Classifier, method: str | None = None, **settings: Any) -> Explainer:
+    """An explainer of the method named, or of the best one that the classifier allows.
 
     CDAM for a class-token transformer, Grad-CAM for a convolutional network.
 
     Raises:
-        UnsupportedError: neither fits, with both reasons.
+        UnsupportedError: no such method, or none fits, with the reasons.
     """
+    if method is not None:
+        return find(method)(classifier, **settings)
     reasons = []
     for name in _BEST_FIRST:
         try:
-            find(name)(classifier)
-            return name
+            return find(name)(classifier, **settings)
         except UnsupportedError as reason:
             reasons.append(f"{name}: {reason.problem}" + (f" ({reason.came})" if reason.came else ""))
     raise UnsupportedError(f"no method explains {classifier.name} yet", came="; ".join(reasons))
+
+
+def _loaded(point: metadata.EntryPoint) -> object:
+    try:
+        return point.load()
+    except Exception as reason:  # another package's import may fail in any way
+        raise UnsupportedError(
+            f"the method {point.name!r} of another package cannot be loaded",
+            came=f"{point.value}: {type(reason).__name__}: {reason}",
+            remedy="repair or remove that package",
+        ) from reason
 
 
 def _entry_points() -> metadata.EntryPoints:

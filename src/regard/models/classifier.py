@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, get_args
 
@@ -24,6 +23,7 @@ from regard.models.networks import is_backbone, own_head, tensor_of, unwrapped
 from regard.models.preparation import Preparation
 from regard.models.taps import Place, read, untouched
 from regard.models.transformer import Tokens, find_tokens
+from regard.models.weights import blame_for_nan, digest, named_weights, state
 from regard.targets import Output
 
 logger = logging.getLogger("regard")
@@ -92,16 +92,18 @@ class Classifier:
         if isinstance(photos, Tensor):
             self._check_shape(photos)
         if isinstance(photos, Pixels):
+            self._check_origin(photos)
             return photos.to(self.device)
         if isinstance(photos, Tensor):
             self._check_range(photos)
             height, width = photos.shape[2:]
             values = photos.detach().clone() if photos.is_inference() else photos
-            return Pixels.of(values.to(self.device), [Geometry.whole((height, width))] * len(photos))
+            whole = [Geometry.whole((height, width))] * len(photos)
+            return Pixels.of(values.to(self.device), whole, self.preparation)
         listed = (
             [photos] if isinstance(photos, (str, Image.Image, np.ndarray)) or hasattr(photos, "__fspath__") else photos
         )
-        listed = list(listed)
+        listed = [] if listed is None else list(listed)
         if not listed:
             raise PixelsError("there are no photos")
         return self.preparation(listed).to(self.device)
@@ -155,6 +157,12 @@ class Classifier:
         (embedding,), logits = read(self.module, [Place(self._head_layer, "input")], lambda: self.forward(pixels))
         return Output(logits, at_least_float32(embedding))
 
+    def picture(self, noise: bool = False) -> Tensor:
+        """A prepared picture (1, channels, H, W) to try the network on: the mean colour, or noise, always the same."""
+        shape = (1, self.preparation.channels, *self.preparation.frame)
+        plain = torch.randn(shape, generator=torch.Generator().manual_seed(0)) if noise else torch.zeros(shape)
+        return plain.to(self.device)
+
     def head_module(self) -> nn.Module | None:
         """The layer that turns embeddings into logits, where it is known."""
         return self.head if self._head_layer is None else self.module.get_submodule(self._head_layer)
@@ -185,32 +193,24 @@ class Classifier:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of weights, buffers, head and preparation: what a concept or a saved map belongs to.
+        """SHA-256 of weights, buffers, layers, head and preparation: what a concept or a saved map belongs to.
 
-        Kept until a weight is changed: torch counts changes per tensor, and a few values of each tell of
-        those that go past the count (through `.data`).
+        Kept until a weight is changed; see `weights.state`.
         """
-        tensors = dict(self._weights())
-        state = (*((name, tensor.data_ptr(), _version(tensor)) for name, tensor in tensors.items()), _some(tensors))
-        if self._hashed is None or self._hashed[0] != state:
-            self._hashed = state, self._digest(tensors)
+        weights = self._weights()
+        now = state(weights)
+        if self._hashed is None or self._hashed[0] != now:
+            self._hashed = now, digest(weights, self._meaning())
         return self._hashed[1]
 
-    def _digest(self, tensors: dict[str, Tensor]) -> str:
+    def _meaning(self) -> str:
+        """All but weights that the outputs depend on, in words."""
         prepared = {**self.preparation.to_dict(), "size": self.preparation.frame}
-        digest = hashlib.sha256(json.dumps([prepared, self.outputs], sort_keys=True).encode())
-        for name in sorted(tensors):
-            tensor = tensors[name].detach().cpu().contiguous()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        rows = None if self.tokens is None else self.tokens.rows
+        return json.dumps([prepared, self.outputs, rows, repr(self.module), repr(self.head)], sort_keys=True)
 
-    def _weights(self) -> Iterator[tuple[str, Tensor]]:
-        for part, module in (("network", self.module), ("head", self.head)):
-            if module is not None:
-                for name, tensor in module.state_dict(keep_vars=True).items():
-                    if isinstance(tensor, Tensor):
-                        yield f"{part}.{name}", tensor
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(named_weights(network=self.module, head=self.head))
 
     def _run(self, pixels: Tensor) -> Tensor:
         first = next((parameter for parameter in self.module.parameters() if parameter.is_floating_point()), pixels)
@@ -244,10 +244,10 @@ class Classifier:
     def _probe(self) -> tuple[int | None, int | None]:
         """(C, D) from one pass of the mean colour."""
         height, width = self.preparation.frame
-        picture = torch.zeros(1, self.preparation.channels, height, width, device=self.device)
+        picture = self.picture()
         try:
             with self.untouched(), torch.no_grad():
-                self._head_layer = self._confirmed_head(_noise_like(picture))
+                self._head_layer = self._confirmed_head(self.picture(noise=True))
                 output = self.respond(picture)
         except RegardError:
             raise
@@ -257,6 +257,11 @@ class Classifier:
                 came=f"{type(reason).__name__}: {reason}",
                 expected=f"a network that takes (B, {self.preparation.channels}, {height}, {width})",
             ) from reason
+        self._check_probe(output)
+        return _columns(output.logits), _columns(output.embedding)
+
+    def _check_probe(self, output: Output) -> None:
+        """Refuse answers of another shape than one row a picture, and probabilities where logits are meant."""
         for part in (output.logits, output.embedding):
             if part is not None and (part.dim() != 2 or len(part) != 1):
                 raise ClassifierError(
@@ -265,7 +270,16 @@ class Classifier:
                     expected="(1, C) logits, or (1, D) embeddings with a head",
                     remedy="pool the backbone's feature map or choose its class token first",
                 )
-        return _columns(output.logits), _columns(output.embedding)
+        logits = output.logits
+        if self.outputs != "softmax" or logits is None or logits.shape[1] < 2:
+            return
+        if bool((logits >= 0).all()) and abs(float(logits.sum()) - 1) < 1e-3:
+            raise ClassifierError(
+                f"{self.name} returns probabilities: its last layer seems to be a softmax",
+                came=f"values from {float(logits.min()):.3g} that sum to 1",
+                expected="logits",
+                remedy='leave the softmax out; or outputs="scalar", to explain the probabilities as they are',
+            )
 
     def _confirmed_head(self, picture: Tensor) -> str | None:
         """The head layer, if what it gives for a picture of noise is what the network returns."""
@@ -336,8 +350,21 @@ class Classifier:
         if self.tokens is not None:
             self.tokens.check_frame(pixels)
 
+    def _check_origin(self, pixels: Pixels) -> None:
+        if pixels.prepared_by not in (None, self.preparation):
+            raise PixelsError(
+                "these pixels were prepared for another classifier",
+                came=f"{pixels.prepared_by}",
+                expected=f"{self.preparation}",
+                remedy="prepare the photos again with this classifier's prepare",
+            )
+
     def _check_range(self, pixels: Tensor) -> None:
-        finite = pixels.detach()[pixels.detach().isfinite()]
+        for picture in pixels.detach():
+            self._check_picture(picture)
+
+    def _check_picture(self, pixels: Tensor) -> None:
+        finite = pixels[pixels.isfinite()]
         if finite.numel() == 0:
             return
         low, high = float(finite.min()), float(finite.max())
@@ -366,14 +393,7 @@ class Classifier:
 
     def blame_for_nan(self) -> str:
         """Name the weights that hold NaN or infinity, or say that none does."""
-        bad = [
-            name for name, tensor in self._weights() if tensor.is_floating_point() and not bool(tensor.isfinite().all())
-        ]
-        if not bad:
-            return "all weights are finite; the network itself overflows on this picture"
-        return f"the weight {bad[0].partition('.')[2]!r} holds NaN or infinity" + (
-            f" ({len(bad)} in all)" if bad[1:] else ""
-        )
+        return blame_for_nan(self._weights())
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -381,24 +401,5 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _noise_like(picture: Tensor) -> Tensor:
-    return torch.randn(picture.shape, generator=torch.Generator().manual_seed(0)).to(picture)
-
-
 def _columns(part: Tensor | None) -> int | None:
     return None if part is None else part.shape[1]
-
-
-def _some(tensors: dict[str, Tensor]) -> bytes:
-    """Eight values of every tensor, evenly spread."""
-    values = [_spread(tensor.detach())[:8].double().cpu() for tensor in tensors.values()]
-    return torch.cat(values).numpy().tobytes() if values else b""
-
-
-def _spread(tensor: Tensor) -> Tensor:
-    row = tensor.view(-1) if tensor.is_contiguous() else tensor[(0,) * max(0, tensor.dim() - 1)].reshape(-1)
-    return row[:: max(1, len(row) // 8)]
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import LayerError, UnsupportedError
-from regard.models.taps import find_layer
+from regard.models import passes
+from regard.models.taps import Place, find_layer, read, replaced
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -25,13 +26,15 @@ class FeatureMap:
 
 
 def last_feature_map(classifier: Classifier) -> FeatureMap:
-    """The last layer whose output (B, C, h, w) still has a grid: where class evidence is most specific.
+    """The last layer whose output (B, C, h, w) carries the whole decision: where class evidence is most specific.
 
-    Found in one pass of one picture, in the order in which layers run, so that it needs no layer
-    names. Of layers that give the very same tensor the outermost is taken.
+    Found by passes of two pictures: the first shows which layers give a grid, and in which order; in the second
+    a layer's output is exchanged for the first picture's, and the answer must become the first one's. So a branch,
+    a residual part or an auxiliary output is not taken for the network. Of layers that give the very same tensor
+    the outermost is taken.
 
     Raises:
-        UnsupportedError: no layer keeps a grid, or tokens come after the last that does, as in transformers.
+        UnsupportedError: no layer keeps a grid or carries the decision, or tokens come after the last that does.
     """
     found, after = _seen(classifier)
     if not found or classifier.tokens is not None:
@@ -45,7 +48,25 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
             came=f"{after!r} after {found[-1].layer!r}",
             remedy=f"to weigh a layer on the way all the same, name it, for example layer={found[-1].layer!r}",
         )
-    return found[-1]
+    carrying = next((feature for feature in reversed(found) if _carries(classifier, feature.layer)), None)
+    if carrying is None:
+        raise UnsupportedError(
+            f"no single feature map of {classifier.name} carries its decision",
+            came=f"{len(found)} layers with a grid, the last {found[-1].layer!r}",
+            remedy=f"to weigh one of several branches all the same, name it, for example layer={found[-1].layer!r}",
+        )
+    return carrying
+
+
+def _carries(classifier: Classifier, layer: str) -> bool:
+    """Whether a layer's output, exchanged for another picture's, gives the other picture's answer."""
+    place, grey, noise = Place(layer), classifier.picture(), classifier.picture(noise=True)
+    with classifier.untouched(), torch.no_grad(), passes.uncounted():
+        (features,), answer = read(classifier.module, [place], lambda: classifier.forward(grey))
+        with replaced(classifier.module, place, lambda _: features):
+            again = classifier.forward(noise)
+    assert answer is not None
+    return torch.allclose(again, answer, rtol=1e-3, atol=1e-3 * float(answer.abs().max()), equal_nan=True)
 
 
 def feature_map(classifier: Classifier, layer: str) -> FeatureMap:
@@ -67,8 +88,7 @@ def feature_map(classifier: Classifier, layer: str) -> FeatureMap:
 
 def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
     """All feature maps in the order in which they are done, and the first layer after them that pools nothing."""
-    frame = classifier.preparation.frame
-    picture = torch.zeros(1, classifier.preparation.channels, *frame, device=classifier.device)
+    frame, picture = classifier.preparation.frame, classifier.picture()
     outputs: list[tuple[str, tuple[int, ...]]] = []
 
     def note(layer: str) -> Any:

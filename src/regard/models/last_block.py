@@ -8,7 +8,7 @@ the attention output it is given. Norms, scales, heads and wrappers need no name
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,13 +56,13 @@ def open_last_block(classifier: Classifier, tokens: Tokens) -> LastBlock:
     opened = projections(network.get_submodule(tokens.attentions[-1]), dtype)
     whole = _exact(classifier, tokens, dtype)
     first, last = Place(tokens.blocks[0], "input"), Place(tokens.blocks[-1], "input")
-    height, width = classifier.preparation.frame
-    picture = torch.zeros(1, classifier.preparation.channels, height, width, device=classifier.device)
+    own = next((weight.dtype for weight in network.get_submodule(tokens.blocks[0]).parameters()), dtype)
+    picture = classifier.picture()
 
     def tail(attended: Tensor, residual: Tensor) -> Output:
         with (
             passes.uncounted(),
-            replaced(network, first, lambda entering: residual.detach().to(entering.dtype)),
+            replaced(network, first, lambda _: residual.detach().to(own)),
             replaced(network, last, lambda _: residual),
             replaced(network, Place(tokens.attentions[-1]), lambda _: opened.out(attended)),
         ):
@@ -93,7 +93,7 @@ class _Whole(nn.Module):
         return self.classifier[0].respond(picture)
 
 
-def _widened(network: nn.Module, tokens: Tokens, dtype: torch.dtype) -> Mapping[str, Tensor]:
+def _widened(network: nn.Module, tokens: Tokens, dtype: torch.dtype) -> dict[str, Tensor]:
     """Copies in `dtype` of all other weights than those of the blocks before the last."""
     before = tuple(f"{block}." for block in tokens.blocks[:-1])
     weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}

@@ -45,24 +45,29 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def is_backbone(network: nn.Module) -> bool:
-    """A transformers model without a classification layer returns hidden states and no logits."""
-    return hasattr(network, "config") and not any(hasattr(network, name) for name in ("classifier", "score", "head"))
+    """A model of transformers that is not "For" some task returns hidden states and no logits."""
+    return hasattr(network, "config") and "For" not in type(network).__name__
+
+
+def _has_class_token(network: nn.Module) -> bool:
+    return any(name.endswith(("cls_token", "class_token", "class_embedding")) for name, _ in network.named_parameters())
 
 
 def tensor_of(output: Any, network: nn.Module, name: str) -> Tensor:
     """The tensor in whatever a network returns: logits, or the embedding of a backbone.
 
-    Of transformers' backbones the pooled output; where that comes from a pooler layer, which published weights
+    Of transformers' backbones the pooled output; where that comes from a dense pooler, which published weights
     mostly leave at random, the class token.
     """
     if isinstance(output, Tensor):
         return output
     if isinstance(output, dict) or hasattr(output, "to_tuple"):
-        pooled = () if hasattr(network, "pooler") else ("pooler_output",)
-        for key in ("logits", "image_embeds", *pooled, "last_hidden_state"):
+        trained_late = hasattr(getattr(network, "pooler", None), "dense")
+        for key in ("logits", "image_embeds", *(() if trained_late else ("pooler_output",)), "last_hidden_state"):
             found = output.get(key) if isinstance(output, dict) else getattr(output, key, None)
             if isinstance(found, Tensor):
-                return found[:, 0] if key == "last_hidden_state" and found.dim() == 3 else found
+                tokens = key == "last_hidden_state" and found.dim() == 3 and _has_class_token(network)
+                return found[:, 0] if tokens else found
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return output[0]
     raise ClassifierError(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from regard.models.classifier import Classifier
 
 logger = logging.getLogger("regard")
+Part = TypeVar("Part")
 
 CPU_BUDGET = 512 * 2**20
 """Bytes of activations a chunk may hold on a CPU; more only leaves the caches sooner."""
@@ -207,15 +208,20 @@ def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callabl
         like: one prepared picture (1, 3, H, W).
         evaluate: job numbers (n,) → results (n, …).
     """
+    return torch.cat(in_parts(classifier, jobs, like, evaluate))
+
+
+def in_parts(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Part]) -> list[Part]:
+    """The same for results of any kind, one a chunk. Where memory runs out the chunk is halved and tried again."""
     if jobs == 0:
         raise PixelsError("there are no jobs")
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-        results: list[Tensor] = []
+        parts: list[Part] = []
         start, size = 0, chunk_size(classifier, like)
         while start < jobs:
             numbers = torch.arange(start, min(start + size, jobs), device=like.device)
             try:
-                results.append(evaluate(numbers))
+                parts.append(evaluate(numbers))
             except RuntimeError as reason:
                 if not is_out_of_memory(reason) or size == 1:
                     raise
@@ -224,7 +230,7 @@ def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callabl
                 logger.info("out of memory: passes now hold %d pictures", size)
                 continue
             start += len(numbers)
-        return torch.cat(results)
+        return parts
 
 
 def chunk_size(classifier: Classifier, like: Tensor) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -12,9 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from regard.drawing import picture_of
-from regard.errors import ClassifierError, PixelsError
-from regard.images import Geometry, Photo, Pixels, open_photo
+from regard.errors import ClassifierError, PhotoError, PixelsError
+from regard.images import MOST_PIXELS, Geometry, Photo, Pixels, open_photo
 
 Fit = Literal["crop", "squash", "pad"]
 
@@ -48,10 +48,15 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.crop == 0:
             object.__setattr__(self, "crop", 0.875 if self.fit == "crop" else 1.0)
-        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
-        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
-        if not isinstance(self.size, int):
-            object.__setattr__(self, "size", tuple(int(side) for side in self.size))
+        try:
+            object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+            object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+            sides = self.size if isinstance(self.size, (tuple, list)) else operator.index(self.size)
+            object.__setattr__(self, "size", sides if isinstance(sides, int) else tuple(map(operator.index, sides)))
+        except TypeError as reason:
+            raise ClassifierError(
+                "a preparation takes size in whole pixels, mean and std per channel", came=str(reason)
+            ) from None
         if min(self.frame) < 1 or len(self.frame) != 2:
             raise ClassifierError("the frame has no size", came=f"size={self.size!r}", expected="pixels, or (H, W)")
         if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
@@ -86,11 +91,15 @@ class Preparation:
                 remedy="give prepared pixels as a float tensor",
             )
         prepared = [self._one(open_photo(photo)) for photo in photos]
-        return Pixels.of(torch.stack([values for values, _ in prepared]), [geometry for _, geometry in prepared])
+        return Pixels.of(torch.stack([values for values, _ in prepared]), [geometry for _, geometry in prepared], self)
 
     def pictures(self, pixels: Tensor) -> Tensor:
-        """Prepared pixels → uint8 (B, H, W, 3) as a person sees them."""
-        return picture_of(pixels, self.mean, self.std)
+        """Prepared pixels → uint8 (B, H, W, 3) as a person sees them; of other than three channels the first."""
+        plain = pixels.detach().float().cpu()
+        shift, scale = torch.tensor(self.mean).view(1, -1, 1, 1), torch.tensor(self.std).view(1, -1, 1, 1)
+        visible = ((plain * scale + shift) * 255).nan_to_num(0).clamp(0, 255).round().to(torch.uint8)
+        visible = visible if visible.shape[1] == 3 else visible[:, :1].expand(-1, 3, -1, -1)
+        return visible.permute(0, 2, 3, 1).contiguous()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `Preparation(**…)` takes back."""
@@ -107,6 +116,13 @@ class Preparation:
         """The photo scaled, and the frame cut out of its middle, or laid over it where the photo is smaller."""
         height, width = self.frame
         wide, high = self._scaled(photo.width, photo.height)
+        if wide * high > MOST_PIXELS:
+            raise PhotoError(
+                "the photo is too long and thin to be scaled to the frame",
+                came=f"{photo.width}×{photo.height}, scaled {wide}×{high}",
+                expected=f"at most {MOST_PIXELS:,} pixels",
+                remedy='cut it, or prepare with fit="squash" or "pad"',
+            )
         left, top = _middle(wide, width), _middle(high, height)
         scaled = photo.resize((wide, high), Image.Resampling[self.interpolation.upper()])
         if self.fit == "pad":

@@ -53,7 +53,7 @@ def _holds_projections(module: nn.Module) -> bool:
 
 
 def _outermost(network: nn.Module, path: str) -> str:
-    """The largest module around projections that is attention alone: no norm of its own, one more linear layer at most."""
+    """The largest module around projections that is attention alone: no norm, one more linear layer at most."""
     least = _linears(network.get_submodule(path))
     while path:
         parent = path.rpartition(".")[0]
@@ -116,12 +116,13 @@ def _layers(owner: nn.Module) -> list[nn.Linear]:
     packed = getattr(owner, "qkv", None)
     named = [[getattr(owner, name, None) for name in names] for names in _THREE]
     candidates = [[packed], *named]
-    found = next((layers for layers in candidates if all(isinstance(layer, nn.Linear) for layer in layers)), None)
-    if found is None:
-        raise UnsupportedError(
-            "the closed form does not hold here", came="its queries, keys and values are not linear layers"
-        )
-    return found
+    for layers in candidates:
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        if len(linear) == len(layers):
+            return linear
+    raise UnsupportedError(
+        "the closed form does not hold here", came="its queries, keys and values are not linear layers"
+    )
 
 
 def _chunked(bias: Tensor | None) -> Sequence[Tensor | None]:

@@ -88,7 +88,7 @@ def read(
             result = None
     missing = [place for place in places if place not in found]
     if missing:
-        raise LayerError(f"the layer {missing[0].layer!r} does not run when the network is called")
+        raise _never_ran(network, missing[0])
     return [found[place] for place in places], result
 
 
@@ -121,8 +121,20 @@ def differentiable_from(network: nn.Module, place: Place, call: Callable[[], Res
     with torch.inference_mode(False), torch.no_grad(), _hooked(network, [place], plant):
         result = call()
     if not leaves:
-        raise LayerError(f"the layer {place.layer!r} does not run when the network is called")
+        raise _never_ran(network, place)
     return leaves[0], result
+
+
+def _never_ran(network: nn.Module, place: Place) -> LayerError:
+    compiled = any(
+        getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
+        for module in network.modules()
+    )
+    return LayerError(
+        f"the layer {place.layer!r} does not run when the network is called",
+        came="a compiled network, whose layers run out of sight" if compiled else None,
+        remedy="explain the network that was compiled; its weights are the same" if compiled else None,
+    )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from regard.errors import NotFiniteError, PixelsError
 from regard.models.projections import attention_modules
-from regard.models.taps import Place, differentiable_from
+from regard.models.taps import Place, differentiable_from, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,21 +72,31 @@ class Tokens:
 def find_tokens(classifier: Classifier) -> Tokens | None:
     """The anatomy of the classifier's transformer, or None where it has none that keeps a grid of tokens.
 
-    Costs one pass of one picture, and its gradient back to the last block; none for a network without attention.
+    None also where the answer does not hang on the last block's input alone, as in ensembles and in heads that
+    read several blocks: a map of that block would be a map of a part.
+
+    Cost: two passes of one picture and a gradient back to the last block; none for a network without attention.
     """
     pairs = _blocks(classifier.module)
     if not pairs:
         return None
     seen = _Seen()
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
-        rows = _rows_read(classifier, list(pairs)[-1], seen, pairs)
-    if rows is None or not seen.is_sequence():
-        return None
-    blocks = tuple(block for block, _ in seen.entered)
+        with seen.watching(classifier.module, pairs):
+            grey = classifier.forward(classifier.picture())
+        if not bool(grey.isfinite().all()):
+            raise NotFiniteError(
+                f"{classifier.name} answers a grey picture with NaN or infinity", came=classifier.blame_for_nan()
+            )
+        if not seen.is_sequence():
+            return None
+        blocks = tuple(block for block, _ in seen.entered)
+        entering = seen.entered[-1][1]
+        rows = _rows_read(classifier, blocks[-1], entering, grey)
     height, width = seen.grid
     frame = classifier.preparation.frame
-    prefix = seen.entered[0][1].shape[1] - height * width
-    if prefix < 0 or frame[0] % height or frame[1] % width:
+    prefix = entering.shape[1] - height * width
+    if rows is None or prefix < 0 or frame[0] % height or frame[1] % width:
         return None
     return Tokens(
         blocks=blocks,
@@ -110,7 +120,7 @@ def _blocks(network: nn.Module) -> dict[str, str]:
 
 
 class _Seen:
-    """What one pass shows: grids before the blocks, the blocks as they run, where the last attention's input is made."""
+    """What a pass shows: the grid before the blocks, the blocks as they run, what makes the last attention's input."""
 
     def __init__(self) -> None:
         self.grid: tuple[int, int] = (0, 0)
@@ -168,20 +178,17 @@ def _first(arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor | None:
     return next((value for value in (*arguments, *named.values()) if isinstance(value, Tensor)), None)
 
 
-def _rows_read(classifier: Classifier, last: str, seen: _Seen, pairs: dict[str, str]) -> tuple[int, ...] | None:
-    """The tokens (1, N, D) of the last block's output on which the answer depends, by its gradient; None for no tokens."""
-    height, width = classifier.preparation.frame
-    picture = torch.zeros(1, classifier.preparation.channels, height, width, device=classifier.device)
-    with seen.watching(classifier.module, pairs):
-        leaf, answer = differentiable_from(
-            classifier.module, Place(last, "output"), lambda: classifier.forward(picture)
-        )
-    if leaf.dim() != 3 or not answer.requires_grad:
+def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor) -> tuple[int, ...] | None:
+    """The tokens of the last block's output on which the answer depends, by its gradient.
+
+    Seen in a pass of another picture, whose input to the last block is that of the grey one: the answer must be the
+    grey one's too. None if it is not.
+    """
+    network, place = classifier.module, Place(last, "output")
+    with replaced(network, Place(last, "input"), lambda _: entering):
+        leaf, answer = differentiable_from(network, place, lambda: classifier.forward(classifier.picture(noise=True)))
+    if not torch.allclose(answer, grey, rtol=1e-3, atol=1e-3 * float(grey.abs().max())) or not answer.requires_grad:
         return None
-    if not bool(answer.isfinite().all()):
-        raise NotFiniteError(
-            f"{classifier.name} answers a grey picture with NaN or infinity", came=classifier.blame_for_nan()
-        )
     direction = torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
     (gradient,) = torch.autograd.grad(answer, leaf, direction)
     read = (gradient[0] != 0).any(dim=1).nonzero()[:, 0].tolist()

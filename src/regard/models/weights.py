@@ -1,0 +1,56 @@
+"""A classifier's weights as a whole: all of them by name, their hash, and which of them are not finite."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def named_weights(**parts: nn.Module | None) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers of all parts, also those that a state dict leaves out, as "part.path"."""
+    for part, module in parts.items():
+        if module is not None:
+            yield from ((f"{part}.{name}", tensor) for name, tensor in module.named_parameters())
+            yield from ((f"{part}.{name}", tensor) for name, tensor in module.named_buffers())
+
+
+def digest(weights: Mapping[str, Tensor], meaning: str) -> str:
+    """SHA-256 of names, types, shapes and values, and of what else the outputs depend on, in words."""
+    running = hashlib.sha256(meaning.encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        running.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        running.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return running.hexdigest()
+
+
+def state(weights: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What differs once a weight has changed, cheap enough for every call.
+
+    Torch counts changes per tensor; eight values of each, evenly spread, tell of those that go past the count
+    (through `.data`).
+    """
+    counted = ((name, tensor.data_ptr(), _version(tensor)) for name, tensor in weights.items())
+    values = [_spread(tensor.detach())[:8].double().cpu() for tensor in weights.values()]
+    return (*counted, torch.cat(values).numpy().tobytes() if values else b"")
+
+
+def blame_for_nan(weights: Mapping[str, Tensor]) -> str:
+    """Name the weights that hold NaN or infinity, or say that none does."""
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if not bad:
+        return "all weights are finite; the network itself overflows on this picture"
+    more = f" ({len(bad)} in all)" if bad[1:] else ""
+    return f"the weight {bad[0].partition('.')[2]!r} holds NaN or infinity{more}"
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _spread(tensor: Tensor) -> Tensor:
+    row = tensor.view(-1) if tensor.is_contiguous() else tensor[(0,) * max(0, tensor.dim() - 1)].reshape(-1)
+    return row[:: max(1, len(row) // 8)]

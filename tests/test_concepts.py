@@ -145,6 +145,11 @@ def test_photos_embedded_once_give_the_same_concept(measure, classifier):
     assert (again.measure, again.classifier_hash) == (measure, classifier.hash)
 
 
+def test_embeddings_of_another_width_are_refused(classifier):
+    with pytest.raises(TargetError, match="not this classifier's"):
+        Concept.from_embeddings(classifier, torch.zeros(2, classifier.width + 1), "horn")
+
+
 @pytest.mark.parametrize("shape", [(24,), (0, 24), (1, 2, 24)], ids=str)
 def test_embeddings_that_are_not_one_row_a_photo_are_refused(shape, classifier):
     with pytest.raises(TargetError, match="one row a photo"):

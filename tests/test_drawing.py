@@ -6,7 +6,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from regard.drawing import SIGNED, draw_explanation, overlay, picture_of, scale_of
+from regard.drawing import SIGNED, draw_explanation, overlay, scale_of
 from regard.errors import PhotoError
 from regard.explanation import Explanation
 from regard.images import Geometry
@@ -232,11 +232,11 @@ def test_drawing_changes_no_number():
     assert whole.targets == before.targets
 
 
-def test_prepared_pixels_are_shown_in_the_photo_s_colours():
-    colours = torch.tensor([[0, 51, 255], [255, 102, 10]], dtype=torch.uint8)
-    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.1])
-    pixels = ((colours / 255 - mean) / std).T.reshape(1, 3, 1, 2)
-    assert picture_of(pixels, mean.tolist(), std.tolist())[0, 0].equal(colours)
-    assert picture_of(torch.tensor([nan, -9.0, 9.0]).reshape(1, 1, 1, 3), [0.5], [0.5]).tolist() == [
-        [[[0] * 3, [0] * 3, [255] * 3]]
-    ]
+def test_a_figure_shows_no_more_targets_than_a_person_can_look_at():
+    many = explanation_of()
+    many = replace(
+        many, maps=many.maps[:, :1].expand(-1, 60, -1, -1), targets=tuple(row[:1] * 60 for row in many.targets)
+    )
+    figure = many.figure()
+    assert "24 of 60 targets" in figure.get_suptitle()
+    assert sum(bool(axes.get_title()) for axes in figure.axes) == 25 * len(many)

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from regard.compat import import_optional
-from regard.errors import PixelsError
+from regard.errors import ClassifierError, PhotoError, PixelsError
 from regard.images import Geometry, Pixels, open_photo, seed_of
 from regard.models.preparation import Preparation
 
@@ -263,3 +264,56 @@ def test_the_frame_shows_the_very_pixels_of_its_box():
     assert pixels.geometries[0].box == (20.0, 10.0, 40.0, 30.0)
     expected = torch.from_numpy(np.asarray(open_photo(photo))[10:30, 20:40] / np.float32(255)).permute(2, 0, 1)
     assert pixels[0].equal(expected)
+
+
+def test_prepared_pixels_are_shown_in_the_photo_s_colours():
+    colours = torch.tensor([[0, 51, 255], [255, 102, 10]], dtype=torch.uint8)
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.1])
+    pixels = ((colours / 255 - mean) / std).T.reshape(1, 3, 1, 2)
+    assert Preparation(mean=mean.tolist(), std=std.tolist()).pictures(pixels)[0, 0].equal(colours)
+    extremes = torch.tensor([math.nan, -9.0, 9.0]).reshape(1, 1, 1, 3)
+    shown = Preparation(mean=[0.5], std=[0.5]).pictures(extremes)
+    assert shown.tolist() == [[[[0] * 3, [0] * 3, [255] * 3]]]
+
+
+@pytest.mark.parametrize(
+    "index", [torch.tensor([2, 0]), torch.tensor([True, False, True, False]), np.array([3, 1])], ids=str
+)
+def test_pixels_keep_their_geometry_under_tensors_and_arrays_of_numbers(index):
+    pixels = prepared()
+    part = pixels[index]
+    assert isinstance(part, Pixels)
+    chosen = torch.arange(4)[torch.as_tensor(index)].tolist()
+    assert [geometry.photo[0] - 1 for geometry in part.geometries] == chosen
+    assert part.as_subclass(torch.Tensor).equal(pixels.as_subclass(torch.Tensor)[chosen])
+
+
+def test_pixels_are_copied_with_their_geometry():
+    copied = copy.deepcopy(prepared())
+    assert (copied.geometries, type(copied)) == (prepared().geometries, Pixels)
+
+
+def test_a_photo_that_would_become_too_large_in_scaling_is_refused(tmp_path):
+    thread = Image.new("RGB", (1, 30_000))
+    with pytest.raises(PhotoError, match="too long and thin") as refusal:
+        Preparation(size=224)([thread])
+    assert "pad" in refusal.value.remedy
+    assert Preparation(size=224, fit="pad")([thread]).shape == (1, 3, 224, 224)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 1.5}, {"mean": 0.5}, {"std": None}, {"size": "224"}], ids=str)
+def test_a_preparation_of_the_wrong_kind_of_values_is_refused(wrong):
+    with pytest.raises(ClassifierError, match="whole pixels"):
+        Preparation(**wrong)
+    assert Preparation(size=np.int64(32)) == Preparation(size=32)
+
+
+def test_a_photo_laid_into_a_padded_frame_is_where_its_geometry_says():
+    photo = Image.new("RGB", (90, 30), "white")
+    pixels = Preparation(size=30, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))([photo])
+    geometry = pixels.geometries[0]
+    assert geometry.box == (0.0, -30.0, 90.0, 60.0)
+    seen = (pixels[0, 0] > 0.5).nonzero()[:, 0]
+    assert (int(seen.min()), int(seen.max())) == (10, 19)
+    assert geometry.mask_to_frame(torch.ones(30, 90, dtype=torch.bool)).equal(pixels[0, 0] > 0.5)
+    torch.testing.assert_close(geometry.maps_to_photo(torch.ones(1, 3, 3)), torch.ones(1, 30, 90))

@@ -146,9 +146,9 @@ def _images_taken(index: Any, images: int) -> list[int] | None:
     if isinstance(index, slice):
         return list(range(images))[index]
     if isinstance(index, (list, np.ndarray, Tensor)):
-        numbers = torch.as_tensor(index)
-        if numbers.dim() == 1 and not numbers.dtype.is_floating_point:
-            chosen: list[int] = torch.arange(images)[numbers.cpu() if len(numbers) else numbers.long()].tolist()
+        numbers = torch.as_tensor(index if len(index) else [0][:0], device="cpu")
+        if numbers.dim() == 1 and (not numbers.dtype.is_floating_point or len(numbers) == 0):
+            chosen: list[int] = torch.arange(images)[numbers if len(numbers) else []].tolist()
             return chosen
     return None
 

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 import regard
 from regard.cli import explain as command
 from regard.cli.app import main
+from regard.cli.photos import find_photos, named
 from regard.runs import read_run
 
 PHOTOS = {photo.path.stem: photo.path for photo in regard_embedded.photos()}
@@ -160,14 +162,14 @@ def test_a_renamed_copy_cannot_take_a_name_that_is_there(cli):
     folder_of("bagel", at="one")
     folder_of("bagel", at="two")
     shutil.copy(PHOTOS["harp"], "two/bagel-2.jpg")
-    found = command.find_photos(["one", "two"])
-    assert len({name for _, name in found}) == 3
+    found = named(find_photos(["one", "two"]), set())
+    assert [name for _, name in found] == ["bagel", "bagel-2", "bagel-3"]
 
 
 def test_folders_patterns_and_repeats_are_found_once_in_order(cli):
     folder_of("harp", "bagel", "pickup")
-    found = command.find_photos(["photos/p*.jpg", "photos", "photos/harp.jpg"])
-    assert [name for _, name in found] == ["pickup", "bagel", "harp"]
+    found = find_photos(["photos/p*.jpg", "photos", "photos/harp.jpg"])
+    assert [path.stem for path in found] == ["pickup", "bagel", "harp"]
 
 
 @pytest.mark.parametrize(
@@ -208,3 +210,102 @@ def test_the_strongest_place_is_said_in_words():
     assert command.strongest_place(values) == "centre"
     values[5, 0] = 3.0
     assert command.strongest_place(values) == "lower left"
+
+
+def interrupted_after(count, cli, monkeypatch, *arguments):
+    explain_one, done = command._explain_one, []
+
+    def stopping(*given):
+        if len(done) == count:
+            raise KeyboardInterrupt
+        done.append(given)
+        return explain_one(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "_explain_one", stopping)
+        assert cli(*arguments)[0] == 1
+
+
+def test_a_photo_that_joins_while_a_run_is_stopped_takes_no_other_s_name(cli, monkeypatch):
+    folder_of("harp", "bagel", at="b")
+    shutil.move("b/harp.jpg", "b/z.jpg")
+    arguments = ("explain", ".", "--run", "here", "--top", 1)
+    interrupted_after(1, cli, monkeypatch, *arguments)
+    Path("a").mkdir()
+    shutil.copy(PHOTOS["gondola"], "a/bagel.jpg")
+    assert cli(*arguments)[0] == 0
+    rows = {row["image"]: row for row in read_run(Path("here")).rows}
+    assert {image: row["picture"] for image, row in rows.items()} == {
+        "b/bagel.jpg": "pictures/bagel.png",
+        "a/bagel.jpg": "pictures/bagel-2.png",
+        "b/z.jpg": "pictures/z.png",
+    }
+    for row in rows.values():
+        assert regard.Explanation.load(Path("here") / row["maps"]).targets[0][0].name == row["target"]
+
+
+def test_photos_that_were_repaired_or_changed_are_explained_anew(cli, monkeypatch):
+    folder_of("bagel", "harp", "pickup")
+    Path("photos/bagel.jpg").write_bytes(b"not yet")
+    arguments = ("explain", "photos", "--run", "here", "--top", 1)
+    interrupted_after(2, cli, monkeypatch, *arguments)
+    shutil.copy(PHOTOS["bagel"], "photos/bagel.jpg")
+    shutil.copy(PHOTOS["gondola"], "photos/harp.jpg")
+    code, out, _ = cli(*arguments)
+    rows = {row["image"]: row for row in read_run(Path("here")).rows}
+    assert code == 0
+    assert "failed" not in out
+    assert {row["status"] for row in rows.values()} == {"explained"}
+    assert rows["photos/harp.jpg"]["target"] == "gondola"
+
+
+def test_two_classes_of_one_name_are_told_apart(cli):
+    _, out, _ = cli("explain", PHOTOS["bagel"], "-t", 134, "-t", 517, "--json")
+    assert {row["target"] for row in json.loads(out)["rows"]} == {"crane (134)", "crane (517)"}
+    assert cli("explain", PHOTOS["bagel"], "-t", "crane (517)")[0] == 0
+
+
+def test_the_pictures_of_earlier_runs_are_no_photos(cli):
+    shutil.copy(PHOTOS["bagel"], ".")
+    Path("folder.jpg").mkdir()
+    for _ in range(2):
+        code, out, _ = cli("explain", ".", "--top", 1)
+        assert code == 0
+        assert out.count("→") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("PHOTO", "-t", "²"), 2, "no class is called"),
+        (("PHOTO", "--target=--5"), 2, "no class is called"),
+        (("PHOTO", "--run", "/proc/no/such"), 1, "error"),
+        (("a" * 5000,), 1, "too long"),
+        (("x**/y",), 2, "no photo"),
+        (("",), 2, "no photo"),
+    ],
+    ids=["superscript", "dashes", "nowhere to write", "endless name", "wild pattern", "empty"],
+)
+def test_hostile_arguments_are_answered_in_words(cli, arguments, code, said):
+    given = [PHOTOS["bagel"] if argument == "PHOTO" else argument for argument in arguments]
+    found, _, err = cli("explain", *given)
+    assert (found, said in err) == (code, True), err
+    assert "Traceback" not in err
+
+
+def test_a_photo_of_a_long_name_has_results_of_a_shorter_one(cli):
+    name = "b" * 240
+    shutil.copy(PHOTOS["bagel"], f"{name}.jpg")
+    assert cli("explain", f"{name}.jpg", "--run", "here", "--top", 1)[0] == 0
+    assert read_run(Path("here")).rows[0]["picture"] == f"pictures/{name[:80]}.png"
+
+
+def test_a_narrow_encoding_does_not_end_a_good_run(tmp_path):
+    asked = ["regard", "explain", str(PHOTOS["bagel"]), "--top", "1"]
+    script = f"import sys; sys.argv = {asked!r}; from regard.cli.app import main; main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"bagel, beigel" in done.stdout

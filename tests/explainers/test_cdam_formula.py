@@ -1,15 +1,13 @@
 """CDAM is the closed form, which is the definition: papers/cdam.md, checks 1, 2, 3, 6, 7, 8, 17, 18, 27."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 import regard
 from regard.explainers.cdam import closed_form
-from regard.explainers.class_token import attend, block_input
+from regard.explainers.class_token import attend, read_rows
 from regard.explainers.gradients import of_targets
-from regard.models.taps import differentiable_from
+from regard.models.taps import Place, differentiable_from, read
 from regard.question import ask
 
 from .networks import (
@@ -39,9 +37,14 @@ def all_tokens(classifier, pixels, targets, terms="both"):
     """Scores of all tokens (B, T, N) by the closed form, in the network's own precision."""
     cdam = regard.CDAM(classifier, form="closed")
     with torch.no_grad():
-        attention = attend(cdam.block, block_input(classifier, cdam.tokens, pixels))
-        scores, _ = closed_form(cdam.block, attention, classifier, ask(targets, classifier, len(pixels)), terms)
+        rows = read_rows(classifier, cdam.tokens, cdam.block, pixels)
+        scores, _ = closed_form(cdam.block, rows, classifier, ask(targets, classifier, len(pixels)), terms)
     return scores
+
+
+def entering_the_last_block(classifier, pixels):
+    place = Place(classifier.tokens.blocks[-1], "input")
+    return read(classifier.module, [place], lambda: classifier.forward(pixels), stop=True)[0][0].detach()
 
 
 @pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
@@ -65,14 +68,14 @@ def test_closed_form_is_the_definition_to_1e_5_in_float32(network):
 def test_closed_form_is_the_plain_loop_over_heads_and_tokens():
     network, pixels = vit(reg_tokens=4).double(), pixels_of(1).double()
     classifier = classifier_of(network)
-    entering = block_input(classifier, classifier.tokens, pixels)[0]
+    entering = entering_the_last_block(classifier, pixels)[0]
     same(all_tokens(classifier, pixels, 3)[0, 0], loops(network, entering, 3).scores, 1e-12)
 
 
 def test_formula_with_biases_in_omega_and_lambda_would_not_pass():
     network, pixels = vit(reg_tokens=4).double(), pixels_of(1).double()
     classifier = classifier_of(network)
-    entering = block_input(classifier, classifier.tokens, pixels)[0]
+    entering = entering_the_last_block(classifier, pixels)[0]
     wrong, expected = (
         loops(network, entering, 3, with_biases=True).scores,
         definition(network, pixels, lambda logits: logits[:, 3])[0],
@@ -122,7 +125,7 @@ def test_value_and_routing_terms_add_up_to_cdam():
 def test_sums_of_the_terms_over_all_tokens_are_their_closed_values():
     network, pixels = vit().double(), pixels_of(1).double()
     classifier = classifier_of(network)
-    entering = block_input(classifier, classifier.tokens, pixels)[0]
+    entering = entering_the_last_block(classifier, pixels)[0]
     parts = loops(network, entering, 1)
     value_bias = network.blocks[-1].attn.qkv.bias.detach().chunk(3)[2].view_as(parts.attended)
     value = (parts.gradient * (parts.attended - value_bias)).sum()
@@ -135,19 +138,18 @@ def test_sums_of_the_terms_over_all_tokens_are_their_closed_values():
 def test_token_without_class_attention_scores_zero_as_if_it_were_not_there():
     network, pixels = vit().double(), pixels_of(1).double()
     classifier = classifier_of(network)
-    block = replace(regard.CDAM(classifier).block, norm1=lambda tokens: tokens)
-    entering = block_input(classifier, classifier.tokens, pixels)
-    query = torch.einsum("D,hdD->hd", entering[0, 0], block.query) + block.query_bias
-    keys = torch.einsum("hd,hdD->hD", query * block.scale, block.key)
-    unseen = 7
-    entering[0, unseen] = torch.linalg.pinv(keys) @ torch.full((3,), -2000.0, dtype=torch.float64)
-    without = torch.cat([entering[:, :unseen], entering[:, unseen + 1 :]], dim=1)
-    question = ask(ALL, classifier, 1)
-    scores, output = closed_form(block, attend(block, entering), classifier, question, "both")
-    expected, expected_output = closed_form(block, attend(block, without), classifier, question, "both")
+    block, tokens, unseen = regard.CDAM(classifier).block, classifier.tokens, 7
+    parts, u = block.projections, torch.randn(1, 17, 24, generator=torch.Generator().manual_seed(4)).double()
+    query = torch.einsum("D,hdD->hd", u[0, 0], parts.query) + parts.query_bias
+    keys = torch.einsum("hd,hdD->hD", query * parts.scale, parts.key)
+    u[0, unseen] = torch.linalg.pinv(keys) @ torch.full((3,), -2000.0, dtype=torch.float64)
+    without = torch.cat([u[:, :unseen], u[:, unseen + 1 :]], dim=1)
+    entering, question = entering_the_last_block(classifier, pixels), ask(ALL, classifier, 1)
+    scores, output = closed_form(block, attend(parts, entering, u, tokens), classifier, question, "both")
+    expected, answer = closed_form(block, attend(parts, entering, without, tokens), classifier, question, "both")
     assert bool((scores[..., unseen] == 0).all())
     same(torch.cat([scores[..., :unseen], scores[..., unseen + 1 :]], dim=-1), expected, 1e-12)
-    same(output.logits, expected_output.logits, 1e-12)
+    same(output.logits, answer.logits, 1e-12)
 
 
 @pytest.mark.parametrize("registers", [0, 1, 4])
@@ -158,7 +160,7 @@ def test_prefix_tokens_are_read_but_not_mapped(registers):
     scores = all_tokens(classifier, pixels, ALL)
     assert scores.shape[-1] == 1 + registers + 16
     same(explanation.maps.flatten(2), scores[..., 1 + registers :], 1e-6)
-    weights = attend(cdam.block, block_input(classifier, cdam.tokens, pixels)).weights
+    weights = read_rows(classifier, cdam.tokens, cdam.block, pixels).weights[:, 0]
     same(weights.sum(-1), torch.ones(2, 3), 1e-6)
     same(explanation.attention.flatten(2), weights[..., 1 + registers :], 1e-6)
 

@@ -8,11 +8,11 @@ import torch
 
 import regard
 from regard.compat import import_optional
-from regard.errors import UnsupportedError
+from regard.errors import NotFiniteError, UnsupportedError
 from regard.explainers import cdam as module
 from regard.explainers import class_token
+from regard.models import transformer
 from regard.models.taps import Place
-from regard.models.transformer import Tokens
 
 from .networks import CLASSES, class_maps, classifier_of, cnn, loud, pixels_of, same, token_products, vit
 
@@ -33,15 +33,14 @@ def with_relative_positions():
 NOT_PLAIN = {
     "normalised queries": (lambda: vit(qk_norm=True), "normalised"),
     "normalised attention": (lambda: vit(scale_attn_norm=True), "normalised"),
-    "rotary positions": (lambda: of_kind(eva.Eva, use_rot_pos_emb=True, global_pool="token"), "rotary"),
+    "rotary positions": (lambda: of_kind(eva.Eva, global_pool="token"), "differs from the network's own"),
     "relative positions": (with_relative_positions, "differs from the network's own"),
     "differential attention": (lambda: vit(attn_layer="diff"), "differs from the network's own"),
-    "two query rows": (lambda: of_kind(deit.VisionTransformerDistilled), "gives shape"),
 }
 REFUSED = {
     "a convolutional network": (cnn, "grad-cam"),
-    "a mean over the patches": (lambda: vit(global_pool="avg"), "'avg'"),
-    "an attention pool": (lambda: vit(global_pool="map", class_token=False), "'map'"),
+    "a mean over the patches": (lambda: vit(global_pool="avg"), "reads the patches"),
+    "an attention pool": (lambda: vit(global_pool="map", class_token=False), "reads the patches"),
 }
 
 
@@ -62,12 +61,18 @@ def test_other_attentions_are_differentiated_with_a_warning_that_says_why(make, 
             regard.CDAM(classifier, terms="value")
 
 
-def test_of_post_norm_blocks_the_map_is_that_of_the_very_tensor_that_the_attention_reads():
+@pytest.mark.parametrize("form", ["closed", "autograd"])
+def test_of_post_norm_blocks_the_map_is_that_of_the_very_tensor_that_the_attention_reads(form):
     network, pixels = vit(block_fn=vision_transformer.ResPostBlock, init_values=0.5), pixels_of()
-    with pytest.warns(UserWarning, match="differs from the network's own"):
-        cdam = regard.CDAM(classifier_of(network))
+    cdam = regard.CDAM(classifier_of(network), form=form)
     expected = token_products(network, pixels, lambda logits: logits[:, 2], "blocks.1.attn", at="input")
     same(cdam(pixels, 2).maps.flatten(1), expected[:, 1:])
+
+
+@pytest.mark.parametrize("form", ["closed", "autograd"])
+def test_two_query_rows_of_a_distilled_network_are_summed(form):
+    network, pixels = of_kind(deit.VisionTransformerDistilled), pixels_of()
+    same(regard.CDAM(classifier_of(network), form=form)(pixels, ALL).maps, class_maps(network, pixels, 2))
 
 
 @pytest.mark.parametrize(("make", "said"), REFUSED.values(), ids=REFUSED)
@@ -107,10 +112,34 @@ def test_weights_that_hold_nan_are_named():
     network = vit()
     with torch.no_grad():
         network.blocks[1].mlp.fc2.weight[3, 3] = float("nan")
-    with pytest.warns(UserWarning, match=r"blocks\.1\.mlp\.fc2\.weight"):
-        cdam = regard.CDAM(classifier_of(network))
-    with pytest.raises(regard.errors.NotFiniteError, match=r"blocks\.1\.mlp\.fc2\.weight"):
-        cdam(pixels_of(), 0)
+    with pytest.raises(NotFiniteError, match=r"blocks\.1\.mlp\.fc2\.weight"):
+        regard.CDAM(classifier_of(network))
+
+
+def swapped_data(network):
+    for parameter in network.parameters():
+        parameter.data = -0.7 * parameter.data
+
+
+def trained_in_place(network):
+    with torch.no_grad():
+        for parameter in network.blocks[-1].parameters():
+            parameter.mul_(-0.7)
+
+
+@pytest.mark.parametrize("change", [swapped_data, trained_in_place])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("explainer", [regard.CDAM, regard.AttentionMap])
+def test_an_explainer_follows_weights_that_change_after_it_was_made(explainer, dtype, change):
+    network, pixels = vit().to(dtype), pixels_of()
+    classifier = classifier_of(network)
+    early = explainer(classifier)
+    before = early(pixels, 0)
+    change(network)
+    after = early(pixels, 0)
+    assert after.classifier_hash != before.classifier_hash
+    assert not after.maps.equal(before.maps)
+    assert after.maps.equal(explainer(classifier_of(network))(pixels, 0).maps)
 
 
 @pytest.mark.parametrize(
@@ -133,18 +162,26 @@ def test_without_a_fault_the_guard_is_silent(form):
 
 
 def test_hooking_the_blocks_input_instead_of_the_norms_output_fails_the_guard(monkeypatch):
-    monkeypatch.setattr(Tokens, "attention_input", property(lambda tokens: Place(tokens.blocks[-1], "input")))
+    found = transformer.find_tokens
+
+    def wrong(classifier):
+        tokens = found(classifier)
+        return replace(tokens, attention_input=Place(tokens.blocks[-1], "input"))
+
+    monkeypatch.setattr("regard.models.classifier.find_tokens", wrong)
     with pytest.raises(AssertionError):
         is_the_definition("autograd")
+    with pytest.raises(UnsupportedError, match="last attention differs"):
+        is_the_definition("closed")
 
 
 def test_a_value_bias_in_omega_fails_the_guard(monkeypatch):
     formula = module._of_gradient
 
-    def biased(block, attention, gradient, terms):
-        per_head = gradient.unflatten(2, block.value_bias.shape)
-        constant = (per_head * block.value_bias).sum(-1).permute(1, 0, 2)
-        return formula(block, attention, gradient, terms) + constant @ attention.weights
+    def biased(block, rows, gradient, terms):
+        bias = block.projections.value_bias
+        constant = (gradient[:, :, 0].unflatten(2, bias.shape) * bias).sum(-1).permute(1, 0, 2)
+        return formula(block, rows, gradient, terms) + constant @ rows.weights[:, 0]
 
     monkeypatch.setattr(module, "_of_gradient", biased)
     with pytest.raises(AssertionError):
@@ -154,35 +191,36 @@ def test_a_value_bias_in_omega_fails_the_guard(monkeypatch):
 def test_a_key_bias_in_lambda_fails_the_guard(monkeypatch):
     formula = module._of_gradient
 
-    def biased(block, attention, gradient, terms):
-        return formula(block, replace(attention, routing=attention.routing + 0.3), gradient, terms)
+    def biased(block, rows, gradient, terms):
+        return formula(block, replace(rows, routing=rows.routing + 0.3), gradient, terms)
 
     monkeypatch.setattr(module, "_of_gradient", biased)
     with pytest.raises(AssertionError):
         is_the_definition("closed")
 
 
+def opened_with(change, monkeypatch):
+    honest = class_token.open_last_block
+    monkeypatch.setattr(class_token, "open_last_block", lambda *arguments: change(honest(*arguments)))
+
+
 def test_queries_keys_and_values_in_another_order_are_noticed_by_the_self_test(monkeypatch):
-    honest = class_token.last_block
+    def swapped(block):
+        parts = block.projections
+        return replace(block, projections=replace(parts, key=parts.value, value=parts.key))
 
-    def swapped(network, tokens):
-        block = honest(network, tokens)
-        return replace(block, key=block.value, value=block.key)
-
-    monkeypatch.setattr(class_token, "last_block", swapped)
+    opened_with(swapped, monkeypatch)
     with pytest.raises(UnsupportedError, match="last attention differs"):
         regard.CDAM(classifier_of(vit()), form="closed")
 
 
-def test_a_forgotten_layer_scale_is_noticed_by_the_self_test(monkeypatch):
-    network = vit(init_values=0.5)
-    honest = class_token.last_block
-
-    def forgetful(module, tokens):
-        block = honest(module, tokens)
-        last = network.blocks[-1]
-        return replace(block, tail=lambda attended, residual: network.norm(residual + last.attn.proj(attended)))
-
-    monkeypatch.setattr(class_token, "last_block", forgetful)
+def test_a_tail_that_forgets_the_residual_is_noticed_by_the_self_test(monkeypatch):
+    opened_with(lambda block: replace(block, tail=lambda o, x: block.tail(o, 0 * x)), monkeypatch)
     with pytest.raises(UnsupportedError, match="what follows its last attention differs"):
-        regard.CDAM(classifier_of(network), form="closed")
+        regard.CDAM(classifier_of(vit(init_values=0.5)), form="closed")
+
+
+def test_a_fallback_says_why_in_the_explanation_too():
+    with pytest.warns(UserWarning, match="normalised"):
+        cdam = regard.CDAM(classifier_of(vit(qk_norm=True)))
+    assert "normalised" in cdam(pixels_of(), 0).notes[0]

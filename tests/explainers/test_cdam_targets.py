@@ -142,13 +142,16 @@ def test_a_concept_s_map_is_the_mean_of_its_examples_and_grows_with_its_vector(f
 
 
 def test_permuting_the_patch_tokens_permutes_the_map():
-    network, order = vit().double(), torch.randperm(16, generator=torch.Generator().manual_seed(2))
-    classifier = classifier_of(network)
+    classifier, order = classifier_of(vit().double()), torch.randperm(16, generator=torch.Generator().manual_seed(2))
     block = regard.CDAM(classifier).block
-    entering = torch.randn(1, 17, 24, generator=torch.Generator().manual_seed(3)).double()
-    permuted = torch.cat([entering[:, :1], entering[:, 1:][:, order]], dim=1)
+    draw = torch.Generator().manual_seed(3)
+    entering, u = torch.randn(2, 1, 17, 24, generator=draw).double()
+    permuted = torch.cat([u[:, :1], u[:, 1:][:, order]], dim=1)
     question = regard.question.ask(ALL, classifier, 1)
-    plain, moved = (closed_form(block, attend(block, x), classifier, question, "both")[0] for x in (entering, permuted))
+    plain, moved = (
+        closed_form(block, attend(block.projections, entering, x, classifier.tokens), classifier, question, "both")[0]
+        for x in (u, permuted)
+    )
     same(moved[..., 1:], plain[..., 1:][..., order], 1e-12)
 
 

@@ -9,9 +9,10 @@ import regard_embedded
 import torch
 
 import regard
-from regard.errors import UnsupportedError
+from regard.errors import LayerError, UnsupportedError
 from regard.explainers import registry
 from regard.explainers.explainer import ALL_TARGETS, Explainer, Found
+from regard.models.taps import Place, read
 from regard.targets import Target
 
 from .networks import classifier_of, cnn, pixels_of, vit
@@ -81,10 +82,11 @@ def test_an_unknown_method_is_answered_with_the_known_ones():
 
 
 def test_the_best_method_is_chosen_by_the_network():
-    assert registry.best(classifier_of(vit())) == "cdam"
-    assert registry.best(classifier_of(cnn())) == "grad-cam"
+    assert registry.choose(classifier_of(vit())).name == "cdam"
+    assert registry.choose(classifier_of(cnn())).name == "grad-cam"
+    assert registry.choose(classifier_of(vit()), "attention").name == "attention"
     with pytest.raises(UnsupportedError, match="no method explains") as refusal:
-        registry.best(classifier_of(vit(global_pool="avg")))
+        registry.choose(classifier_of(vit(global_pool="avg")))
     assert "cdam" in refusal.value.came
     assert "grad-cam" in refusal.value.came
 
@@ -104,3 +106,26 @@ def test_one_line_takes_a_classifier_by_name_and_a_method_s_settings():
     explanation = regard.explain(photo.path, "regard:vit-small", "cdam", "church", terms="value")
     assert explanation.settings["terms"] == "value"
     assert explanation.targets[0][0].name == "church"
+
+
+def test_a_method_of_a_broken_package_hides_no_other(monkeypatch, caplog):
+    point = metadata.EntryPoint("lost", "a_package_that_is_gone:Method", registry.GROUP)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: metadata.EntryPoints([point]))
+    assert "cdam" in {method.name for method in regard.methods()}
+    assert "'lost' of another package cannot be loaded" in caplog.text
+    with pytest.raises(UnsupportedError, match="cannot be loaded"):
+        registry.find("lost")
+
+
+def test_a_bare_network_in_the_one_line_is_refused_with_how_to_wrap_it():
+    with pytest.raises(regard.errors.ClassifierError, match="or a name"):
+        regard.explain(pixels_of(), cnn())
+
+
+def test_a_compiled_network_says_why_its_layers_are_not_seen():
+    network = vit()
+    network.compile(backend="eager")
+    with pytest.raises(LayerError, match="does not run") as refusal:
+        read(network, [Place("blocks.0.attn.proj")], lambda: pixels_of())
+    assert "compiled" in refusal.value.came
+    assert "the network that was compiled" in refusal.value.remedy

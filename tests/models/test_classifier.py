@@ -114,6 +114,7 @@ def test_a_head_on_a_backbone_reads_its_embedding():
 def test_the_embedding_is_what_the_head_reads_in_chunks_of_the_size_remembered(network, head):
     classifier, pixels, read = classifier_of(network), pixels_of(5), []
     passes.remember_chunk(classifier, pixels[:1], 2)
+    assert (classifier.tokens is None) == (head != "head")
     network.get_submodule(head).register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
     embedding = classifier.embed(pixels)
     assert [len(chunk) for chunk in read] == [2, 2, 1]
@@ -141,6 +142,10 @@ class Backbone(nn.Module):
     """A transformers model without a classification layer."""
 
     config = SimpleNamespace()
+
+    def __init__(self):
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1))
 
     def forward(self, pixels):
         return {"last_hidden_state": pixels.flatten(2)[:, :, :4] * 2, "pooler_output": None}
@@ -295,3 +300,28 @@ def test_the_network_inside_wrappers_is_read(wrap):
     assert classifier.embed(pixels_of()).equal(plain.embed(pixels_of()))
     assert wrapper.training
     assert network.training
+
+
+def test_a_network_that_ends_in_a_softmax_is_not_taken_for_one_of_logits():
+    network = nn.Sequential(cnn(), nn.Softmax(1))
+    with pytest.raises(ClassifierError, match="returns probabilities") as refusal:
+        classifier_of(network)
+    assert "scalar" in refusal.value.remedy
+    assert classifier_of(network, outputs="scalar").class_count == 5
+
+
+class Pooled(Backbone):
+    """A model of transformers without a class token: its first token is a corner of the picture."""
+
+    def __init__(self):
+        super().__init__()
+        del self.cls_token
+        self.pooler = nn.AdaptiveAvgPool1d(1)
+
+    def forward(self, pixels):
+        tokens = pixels.flatten(2)[:, :, :4]
+        return {"last_hidden_state": tokens, "pooler_output": tokens.mean(1)}
+
+
+def test_the_embedding_of_a_backbone_without_a_class_token_is_what_it_pools():
+    assert classifier_of(Pooled())(pixels_of()).equal(pixels_of().flatten(2)[:, :, :4].mean(1))

@@ -174,3 +174,44 @@ def test_looking_for_feature_maps_leaves_no_trace(fails):
         last_feature_map(classifier)
     assert [layer.training for layer in network][:9] == [place != 4 for place in range(9)]
     assert not any(layer._forward_hooks for layer in network.modules())
+
+
+def branches(net, x):
+    x = net.stem(x)
+    return pooled(net.head, torch.cat([net.a(x), net.b(x)], dim=1))
+
+
+def residual(net, x):
+    x = net.stem(x)
+    return pooled(net.head, x + net.a(x))
+
+
+def beside(net, x):
+    x = net.stem(x)
+    return pooled(net.head, net.a(x)), net.b(x)
+
+
+def after(net, x):
+    x = net.stem(x)
+    logits = pooled(net.head, net.a(x))
+    return logits, net.b(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "width", "layer"),
+    [(branches, 8, "stem"), (residual, 4, "stem"), (beside, 4, "a"), (after, 4, "a")],
+    ids=["two branches", "a residual part", "an auxiliary output", "an auxiliary output after the logits"],
+)
+def test_the_layer_that_is_chosen_carries_the_whole_decision(call, width, layer):
+    parts = {"stem": conv(3, 4, 2), "a": conv(4, 4), "b": conv(4, 4), "head": nn.Linear(width, 5)}
+    assert last_feature_map(classifier_of(Net(call, **parts))).layer == layer
+
+
+def test_a_network_without_such_a_layer_is_refused():
+    def call(net, x):
+        return pooled(net.head, torch.cat([net.a(x), net.b(x)], dim=1))
+
+    parts = {"a": conv(3, 4), "b": conv(3, 4), "head": nn.Linear(8, 5)}
+    with pytest.raises(UnsupportedError, match="no single feature map") as refusal:
+        last_feature_map(classifier_of(Net(call, **parts)))
+    assert "layer='b'" in refusal.value.remedy

@@ -111,6 +111,7 @@ def test_jobs_of_equal_length_share_passes_of_their_own_length():
     network, shapes = vit(), []
     classifier = classifier_of(network)
     passes.remember_chunk(classifier, pixels_of(1), 2)
+    assert classifier.tokens is not None
     network.blocks[1].register_forward_hook(lambda _, arguments, __: shapes.append(tuple(arguments[0].shape[:2])))
     with passes.counted() as counter:
         dropped(classifier, pixels_of(3))
@@ -165,8 +166,10 @@ class Prompted(vision_transformer.VisionTransformer):
 
 
 def test_tokens_that_nobody_declared_are_not_taken_for_patches():
-    with pytest.raises(UnsupportedError, match="cannot drop tokens"):
-        dropped(classifier_of(vit(kind=Prompted)), pixels_of(3))
+    network, pixels = vit(kind=Prompted), pixels_of(2)
+    classifier = classifier_of(network)
+    assert classifier.tokens.prefix == 3
+    same(dropped(classifier, pixels, [0, 1], [range(16), range(16)]), network(pixels).detach())
 
 
 @pytest.mark.parametrize(

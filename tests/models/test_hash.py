@@ -80,3 +80,18 @@ def test_it_follows_weights_that_are_exchanged():
     network.load_state_dict(vit(seed=1).state_dict())
     assert classifier.hash == classifier_of(vit(seed=1)).hash != before
     assert classifier.class_count == CLASSES
+
+
+def test_it_changes_with_what_the_layers_do_and_not_only_with_their_weights():
+    kinds = [nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1)]
+    networks = [loud(nn.Sequential(nn.Conv2d(3, 4, 3), pool, nn.Flatten(), nn.Linear(4, 5))) for pool in kinds]
+    assert classifier_of(networks[0]).hash != classifier_of(networks[1]).hash
+    pooled = [classifier_of(vit(global_pool=pool, fc_norm=False, num_classes=0)).hash for pool in ("token", "avg")]
+    assert pooled[0] != pooled[1]
+
+
+def test_it_changes_with_a_buffer_that_no_file_holds():
+    networks = [vit(), vit()]
+    for value, network in enumerate(networks):
+        network.register_buffer("shift", torch.full((1,), float(value)), persistent=False)
+    assert classifier_of(networks[0]).hash != classifier_of(networks[1]).hash

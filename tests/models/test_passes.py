@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import regard
 from regard.errors import PixelsError
 from regard.fills import Blur, Mean
 from regard.models import passes
@@ -200,3 +201,15 @@ def test_chunk_sizes_belong_to_a_network_a_frame_and_a_precision_and_die_with_th
     del network, classifier, fast
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("explainer", [regard.GradCAM, regard.Random])
+def test_chunks_of_explainers_are_halved_too(explainer):
+    network = Limited()
+    classifier = in_chunks_of(network, 8)
+    method, pixels = explainer(classifier), pixels_of(7)
+    whole = method(pixels, [0, 1])
+    network.limit, network.sizes = 3, []
+    passes.remember_chunk(classifier, pixels[:1], 7)
+    same(method(pixels, [0, 1]).maps, whole.maps, 1e-6)
+    assert network.sizes == [7, 3, 3, 1]

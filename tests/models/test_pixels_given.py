@@ -224,3 +224,23 @@ def test_random_numbers_drawn_by_a_network_are_not_taken_from_the_caller():
     first, second = classifier(pixels_of()), torch.rand(3)
     assert second.equal(expected)
     assert not first.equal(classifier(pixels_of()))
+
+
+def test_pixels_that_another_preparation_made_are_refused():
+    pixels = UNSCALED([PHOTO])
+    with pytest.raises(PixelsError, match="prepared for another classifier") as refusal:
+        classifier_of(cnn())(pixels)
+    assert "again" in refusal.value.remedy
+    assert regard.Classifier(cnn(), UNSCALED)(pixels).shape == (1, 5)
+    assert classifier_of(cnn(seed=1))(classifier_of(cnn()).prepare(PHOTO)).shape == (1, 5)
+
+
+def test_one_unscaled_picture_among_prepared_ones_is_refused():
+    mixed = torch.cat([pixels_of(3), torch.rand(1, 3, 32, 32)])
+    with pytest.raises(PixelsError, match="cannot have been prepared"):
+        classifier_of(cnn()).prepare(mixed)
+
+
+def test_nothing_is_no_photo():
+    with pytest.raises(PixelsError, match="no photos"):
+        classifier_of(cnn()).prepare(None)

@@ -193,17 +193,43 @@ def test_a_gradient_is_had_inside_no_grad_and_inference_mode(mode):
     same(gradient, (torch.ones(2, 3) @ network[2].weight @ network[1].weight).detach())
 
 
+class Constant(nn.Module):
+    def forward(self):
+        return torch.ones(())
+
+
+class ByKeyword(nn.Module):
+    """A network that gives its layer a tensor by name, as transformers' do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = Layer()
+
+    def forward(self, tensor):
+        return self.layer(tensor=tensor)
+
+
+def test_an_input_given_by_name_is_read_and_replaced_too():
+    network, x = ByKeyword(), numbers()
+    (tensor,), result = read(network, [Place("layer", "input")], lambda: network(x))
+    assert tensor.equal(x)
+    with replaced(network, Place("layer", "input"), lambda tensor: tensor * 2):
+        assert not network(x).equal(result)
+    leaf, answer = differentiable_from(network, Place("layer", "input"), lambda: network(x))
+    assert torch.autograd.grad(answer.sum(), leaf)[0].shape == x.shape
+
+
 class Odd(nn.Module):
     """A network with a layer that runs twice, one that never does, and ones that give or receive no tensor."""
 
     def __init__(self):
         super().__init__()
         self.twice, self.never, self.dict, self.tuple = Layer(), Layer(), Layer(lambda y: {"y": y}), Layer(lambda y: ())
-        self.keyword = Layer()
+        self.nothing = Constant()
 
     def forward(self, tensor):
         self.tuple(tensor)
-        return self.keyword(tensor=self.twice(self.twice(self.dict(tensor)["y"])))
+        return self.nothing() * self.twice(self.twice(self.dict(tensor)["y"]))
 
 
 @pytest.mark.parametrize("act", ["read", "stop", "leaf"])
@@ -214,7 +240,7 @@ class Odd(nn.Module):
         (Place("never"), "'never' does not run"),
         (Place("dict"), "'dict' returns no tensor"),
         (Place("tuple"), "'tuple' returns no tensor"),
-        (Place("keyword", "input"), "'keyword' receives no tensor"),
+        (Place("nothing", "input"), "'nothing' receives no tensor"),
     ],
     ids=str,
 )

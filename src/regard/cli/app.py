@@ -52,7 +52,7 @@ def main() -> None:
 
     from regard.errors import NotFiniteError, PixelsError, RegardError
 
-    warnings.showwarning = _note
+    warnings.showwarning = _note  # type: ignore[assignment]  # it takes all that is given
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal or file of a narrow encoding gets ? for →

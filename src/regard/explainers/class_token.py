@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.errors import UnsupportedError
+from regard.errors import NotFiniteError, UnsupportedError
 from regard.models.classifier import Classifier
 from regard.models.last_block import LastBlock, open_last_block
 from regard.models.projections import Projections
@@ -98,8 +98,8 @@ def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, Rea
 def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifier: Classifier) -> None:
     """Refuse the closed form where it computes a tensor otherwise than the network does."""
     if not bool(own.isfinite().all()):
-        came = classifier.blame_for_nan()
-    elif again.shape != own.shape:
+        raise NotFiniteError(f"{what} gives NaN or infinity", came=classifier.blame_for_nan())
+    if again.shape != own.shape:
         came = f"{what} gives shape {tuple(own.shape)}, the closed form {tuple(again.shape)}"
     elif (difference := float((again - own).abs().max() / own.abs().max().clamp(min=1e-12))) > tolerance:
         came = f"{what} differs from the network's own by {difference:.1e}"

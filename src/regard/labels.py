@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -91,10 +92,16 @@ def _nearest(wanted: str, labels: Sequence[str]) -> str:
 
 def class_name(index: int, subject: Subject) -> str:
     """The label of a class, with its index where several classes share the label; or the index in words."""
-    if subject.labels is None:
-        return f"class {index}"
-    label = subject.labels[index]
-    return f"{label} ({index})" if subject.labels.count(label) > 1 else label
+    return class_names([index], subject)[0]
+
+
+def class_names(indices: Sequence[int], subject: Subject) -> list[str]:
+    """`class_name` of many: the labels are counted once."""
+    labels = subject.labels
+    if labels is None:
+        return [f"class {index}" for index in indices]
+    times = Counter(labels)
+    return [f"{labels[index]} ({index})" if times[labels[index]] > 1 else labels[index] for index in indices]
 
 
 def class_count(subject: Subject) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import TargetError
-from regard.labels import Subject, class_count, class_name
+from regard.labels import Subject, class_count, class_names
 from regard.targets import Class, Output, PerImage, Target, log_probabilities, single, top
 
 
@@ -93,7 +93,8 @@ class Question:
         known = output.logits if output.logits is not None else output.embedding
         assert known is not None
         chances = self._probabilities(output)
-        columns = [self._column(target, output, chances, len(known)) for target in self.targets]
+        classes = class_names(range(self.subject.class_count or 0), self.subject)
+        columns = [self._column(target, output, chances, classes, len(known)) for target in self.targets]
         return tuple(zip(*columns, strict=True))
 
     def _probabilities(self, output: Output) -> Tensor | None:
@@ -101,7 +102,9 @@ class Question:
             return None
         return log_probabilities(output.logits, self.subject.outputs).exp()
 
-    def _column(self, target: Target, output: Output, chances: Tensor | None, images: int) -> list[TargetAnswer]:
+    def _column(
+        self, target: Target, output: Output, chances: Tensor | None, classes: list[str], images: int
+    ) -> list[TargetAnswer]:
         scores = target.scores(output).float().tolist()
         indices = target.indices(output)
         if indices is None:
@@ -110,7 +113,7 @@ class Question:
         chosen: list[int] = indices.tolist()
         known = [None] * images if chances is None else chances.gather(1, indices[:, None])[:, 0].tolist()
         return [
-            TargetAnswer(class_name(index, self.subject), index, score, chance)
+            TargetAnswer(classes[index], index, score, chance)
             for index, score, chance in zip(chosen, scores, known, strict=True)
         ]
 

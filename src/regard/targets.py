@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import TargetError
-from regard.labels import Outputs, Subject, class_count, class_index, class_name
+from regard.labels import Outputs, Subject, class_count, class_index, class_name, class_names
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class ImageClasses(Target):
         return logits_of(output).gather(1, self.indices(output)[:, None])[:, 0]
 
     def names(self, subject: Subject, images: int) -> list[str]:
-        return [class_name(index, subject) for index in self.classes.tolist()]
+        return class_names(self.classes.tolist(), subject)
 
     def take(self, images: slice) -> ImageClasses:
         return ImageClasses(self.classes[images])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from regard.errors import LayerError
-from regard.models.taps import Place, differentiable_from, find_layer, read, replaced, untouched
+from regard.models.taps import Place, differentiable_from, find_layer, read, replaced, skipped, untouched
 
 from ..explainers.networks import cnn, loud, pixels_of, same, vit
 
@@ -320,3 +320,17 @@ def test_nothing_stays_behind_after_success_or_failure(act, failing, recording):
             outcome = str(reason)
         assert traces(network) == before
     assert outcome == (None if failing is None else "injected")
+
+
+@pytest.mark.parametrize("in_tuple", [False, True])
+def test_skipped_layers_hand_their_tensor_on_and_are_themselves_again_afterwards(in_tuple):
+    network, x = chain(), numbers()
+    own = network[1].forward = network[1].forward  # as a user's own patch would stand there
+    with pytest.raises(ZeroDivisionError), skipped(network, ["0", "1"], in_tuple=in_tuple):
+        handed = network[1](network[0](x)[0] if in_tuple else network[0](x))
+        assert (handed[0] if in_tuple else handed).equal(x)
+        assert isinstance(handed, tuple) == in_tuple
+        1 / 0  # noqa: B018 (that is the failure)
+    assert [layer.calls for layer in network] == [0, 0, 0]
+    assert "forward" not in vars(network[0])
+    assert vars(network[1])["forward"] is own

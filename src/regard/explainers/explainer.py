@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from regard.errors import NotFiniteError, TargetError, UnsupportedError
 from regard.explanation import Explanation, join
 from regard.images import Photo, Pixels
 from regard.models import passes
-from regard.models.classifier import Classifier
+from regard.models.classifier import Classifier, finite_images
 from regard.question import Question, TargetAnswer, ask
 from regard.targets import Output
 
@@ -126,12 +126,13 @@ class Explainer(ABC):
         plain = pixels.as_subclass(Tensor)
         if on_nan == "error":
             self.classifier.check_finite(plain)
-        if self._learned_from not in (None, self.classifier.hash):
+        belongs_to = self.classifier.hash
+        if self._learned_from not in (None, belongs_to):
             self.learn()
 
         def chunk(numbers: Tensor) -> Explanation:
             images = slice(int(numbers[0]), int(numbers[-1]) + 1)
-            return self._chunk(pixels[images], images, question, on_nan)
+            return replace(self._chunk(pixels[images], images, question, on_nan), classifier_hash=belongs_to)
 
         return join(passes.in_parts(self.classifier, len(plain), plain[:1], chunk))
 
@@ -170,7 +171,7 @@ class Explainer(ABC):
             method=self.name,
             settings=self.settings,
             classifier=self.classifier.name,
-            classifier_hash=self.classifier.hash,
+            classifier_hash="",
             signed=self.signed,
             per_target=self.per_target,
             attention=None if found.attention is None else found.attention.detach().float().cpu(),
@@ -199,7 +200,7 @@ class Explainer(ABC):
 
 def _sound(pixels: Tensor, output: Output) -> Tensor:
     """Which images are finite and got an answer without NaN, (B,): a map of any other means nothing."""
-    sound = pixels.isfinite().flatten(1).all(dim=1)
+    sound = finite_images(pixels)
     for part in (output.logits, output.embedding):
         if part is not None:
             sound = sound & ~part.isnan().any(dim=1)

@@ -1,8 +1,8 @@
 """The last block of a transformer cut open: its projections, and what follows its attention as a function.
 
-What follows is the network's own code, run on the few tokens that the head reads instead of all: with
-them in the place of what enters the first block, the blocks cost 1/N of a forward, and the last one takes
-the attention output it is given. Norms, scales, heads and wrappers need no names that way.
+What follows is the network's own code, run on the few tokens that the head reads instead of all: the blocks
+before the last are skipped, the last one is given those tokens and their attention output. Norms, scales,
+heads and wrappers need no names that way.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from regard.models import passes
 from regard.models.projections import Projections, projections
-from regard.models.taps import Place, replaced
+from regard.models.taps import Place, replaced, skipped
 from regard.models.transformer import Tokens
 from regard.targets import Output
 
@@ -55,15 +55,13 @@ def open_last_block(classifier: Classifier, tokens: Tokens) -> LastBlock:
     dtype = torch.float64 if weights and weights[0].dtype is torch.float64 else torch.float32
     opened = projections(network.get_submodule(tokens.attentions[-1]), dtype)
     whole = _exact(classifier, tokens, dtype)
-    first, last = Place(tokens.blocks[0], "input"), Place(tokens.blocks[-1], "input")
-    own = next((weight.dtype for weight in network.get_submodule(tokens.blocks[0]).parameters()), dtype)
     picture = classifier.picture()
 
     def tail(attended: Tensor, residual: Tensor) -> Output:
         with (
             passes.uncounted(),
-            replaced(network, first, lambda _: residual.detach().to(own)),
-            replaced(network, last, lambda _: residual),
+            skipped(network, tokens.blocks[:-1], in_tuple=tokens.in_tuple),
+            replaced(network, Place(tokens.blocks[-1], "input"), lambda _: residual),
             replaced(network, Place(tokens.attentions[-1]), lambda _: opened.out(attended)),
         ):
             return whole(picture)

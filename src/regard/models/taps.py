@@ -8,7 +8,7 @@ Hooks are removed in `finally`, whatever happens in between, and hold nothing af
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -97,6 +97,33 @@ def replaced(network: nn.Module, place: Place, replacement: Callable[[Tensor], T
     """While the block runs, the tensor at `place` is what `replacement` makes of it."""
     with _hooked(network, [place], lambda _, tensor: replacement(tensor)):
         yield
+
+
+@contextmanager
+def skipped(network: nn.Module, layers: Sequence[str], *, in_tuple: bool = False) -> Iterator[None]:
+    """While the block runs, layers hand their first tensor on and compute nothing.
+
+    Args:
+        network: the network.
+        layers: dotted paths.
+        in_tuple: whether their callers expect it as the first of a tuple.
+    """
+
+    def hand_on(*arguments: Any, **named: Any) -> Any:
+        tensor = next(value for value in (*arguments, *named.values()) if isinstance(value, Tensor))
+        return (tensor,) if in_tuple else tensor
+
+    modules = [find_layer(network, layer) for layer in layers]
+    own = [vars(module).get("forward") for module in modules]
+    try:
+        for module in modules:
+            module.forward = hand_on
+        yield
+    finally:
+        for module, forward in zip(modules, own, strict=True):
+            vars(module).pop("forward")
+            if forward is not None:
+                module.forward = forward
 
 
 def differentiable_from(network: nn.Module, place: Place, call: Callable[[], Result]) -> tuple[Tensor, Result]:

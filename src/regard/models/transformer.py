@@ -37,6 +37,7 @@ class Tokens:
         patch: (height, width) of a patch in pixels.
         prefix: tokens before the patches: class, distillation, registers.
         rows: the tokens of the last block's output that the head reads; None where it reads the patches.
+        in_tuple: whether blocks return their tokens as the first of a tuple.
         cannot_drop: why patch tokens cannot be removed; None if they can.
     """
 
@@ -46,6 +47,7 @@ class Tokens:
     patch: tuple[int, int]
     prefix: int
     rows: tuple[int, ...] | None
+    in_tuple: bool = False
     cannot_drop: str | None = None
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
@@ -105,6 +107,7 @@ def find_tokens(classifier: Classifier) -> Tokens | None:
         patch=(frame[0] // height, frame[1] // width),
         prefix=prefix,
         rows=rows if max(rows) < prefix else None,
+        in_tuple=seen.in_tuple,
         cannot_drop="rotary positions are given to every block by place" if _rotary(classifier.module) else None,
     )
 
@@ -126,6 +129,7 @@ class _Seen:
         self.grid: tuple[int, int] = (0, 0)
         self.entered: list[tuple[str, Tensor]] = []
         self.source: str | None = None
+        self.in_tuple = False
         self._made: list[tuple[str, Tensor]] = []
 
     def is_sequence(self) -> bool:
@@ -147,7 +151,7 @@ class _Seen:
                 if path in attentions:
                     handle = module.register_forward_pre_hook(self._reads, with_kwargs=True)
                     stack.callback(handle.remove)
-                stack.callback(module.register_forward_hook(self._makes(path)).remove)
+                stack.callback(module.register_forward_hook(self._makes(path, path in pairs)).remove)
             yield
 
     def _enters(self, block: str) -> Callable[..., None]:
@@ -162,8 +166,9 @@ class _Seen:
         tensor = _first(arguments, named)
         self.source = next((path for path, made in reversed(self._made) if made is tensor), None)
 
-    def _makes(self, path: str) -> Callable[..., None]:
+    def _makes(self, path: str, block: bool) -> Callable[..., None]:
         def hook(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+            self.in_tuple |= block and isinstance(output, tuple)
             if not isinstance(output, Tensor):
                 return
             if self.entered:

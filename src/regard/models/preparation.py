@@ -97,7 +97,7 @@ class Preparation:
         """Prepared pixels → uint8 (B, H, W, 3) as a person sees them; of other than three channels the first."""
         plain = pixels.detach().float().cpu()
         shift, scale = torch.tensor(self.mean).view(1, -1, 1, 1), torch.tensor(self.std).view(1, -1, 1, 1)
-        visible = ((plain * scale + shift) * 255).nan_to_num(0).clamp(0, 255).round().to(torch.uint8)
+        visible = torch.addcmul(255 * shift, plain, 255 * scale).nan_to_num_(0).clamp_(0, 255).round_().to(torch.uint8)
         visible = visible if visible.shape[1] == 3 else visible[:, :1].expand(-1, 3, -1, -1)
         return visible.permute(0, 2, 3, 1).contiguous()
 

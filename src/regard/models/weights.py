@@ -34,8 +34,9 @@ def state(weights: Mapping[str, Tensor]) -> tuple[object, ...]:
     (through `.data`).
     """
     counted = ((name, tensor.data_ptr(), _version(tensor)) for name, tensor in weights.items())
-    values = [_spread(tensor.detach())[:8].double().cpu() for tensor in weights.values()]
-    return (*counted, torch.cat(values).numpy().tobytes() if values else b"")
+    values = [_spread(tensor) for tensor in weights.values()]
+    with torch.no_grad():
+        return (*counted, torch.cat(values).cpu().numpy().tobytes() if values else b"")
 
 
 def blame_for_nan(weights: Mapping[str, Tensor]) -> str:
@@ -52,5 +53,9 @@ def _version(tensor: Tensor) -> int:
 
 
 def _spread(tensor: Tensor) -> Tensor:
-    row = tensor.view(-1) if tensor.is_contiguous() else tensor[(0,) * max(0, tensor.dim() - 1)].reshape(-1)
-    return row[:: max(1, len(row) // 8)]
+    """At most eight values, float32; of a tensor that does not lie densely those of its first row."""
+    tensor = tensor.detach()
+    row = tensor if tensor.is_contiguous() else tensor[(0,) * (tensor.dim() - 1)].contiguous()
+    count = row.numel()
+    values = torch.as_strided(row, (min(8, count),), (max(1, count // 8),))
+    return values if values.dtype is torch.float32 else values.float()

@@ -143,7 +143,10 @@ def methods(
             ("CDAM", f"concept of {CONCEPT_PHOTOS} photos, {form}", of_concepts(listed))
             for form, listed in made.items()
         ),
+        ("relevance propagation", "class logit", of_classes(regard.RelevancePropagation(classifier))),
+        ("Grad-CAM on attention", "class logit", of_classes(regard.AttentionGradCAM(classifier))),
         ("attention map", "none (the same for both)", of_classes(regard.AttentionMap(classifier))),
+        ("rollout", "none (the same for both)", of_classes(regard.Rollout(classifier))),
         ("random (control)", "none", of_classes(regard.Random(classifier))),
         ("centre (control)", "none", of_classes(regard.Centre(classifier))),
     ]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from regard.explainers.explainer import Explainer as Explainer
     from regard.explainers.gradcam import GradCAM as GradCAM
     from regard.explainers.oneline import explain as explain
+    from regard.explainers.propagation import AttentionGradCAM as AttentionGradCAM
+    from regard.explainers.propagation import RelevancePropagation as RelevancePropagation
+    from regard.explainers.propagation import Rollout as Rollout
     from regard.explainers.registry import methods as methods
     from regard.explanation import Explanation as Explanation
     from regard.models.catalog import load as load
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from regard.targets import top as top
 
 _PUBLIC = {
+    "AttentionGradCAM": "explainers.propagation",
     "AttentionMap": "explainers.attention",
     "CDAM": "explainers.cdam",
     "Centre": "explainers.controls",
@@ -54,6 +58,8 @@ _PUBLIC = {
     "Preparation": "models.preparation",
     "Probability": "targets",
     "Random": "explainers.controls",
+    "RelevancePropagation": "explainers.propagation",
+    "Rollout": "explainers.propagation",
     "Score": "targets",
     "Similarity": "concepts",
     "explain": "explainers.oneline",

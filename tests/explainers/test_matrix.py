@@ -104,9 +104,10 @@ def classifier(request):
     return CLASSIFIERS[request.param]()
 
 
+PROPAGATED = {"rollout", "relevance"}
 EXPLAINED_BY = {
-    "vit by autograd": {"cdam"},
-    "vit whose patches are averaged": set(),
+    "vit by autograd": {"cdam", "attention-grad-cam", *PROPAGATED},
+    "vit whose patches are averaged": PROPAGATED,
     **{name: {"grad-cam"} for name in CLASSIFIERS if "cnn" in name},
 }
 
@@ -114,7 +115,10 @@ EXPLAINED_BY = {
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_networks_that_each_method_explains(name):
     able = {explainer.name for explainer in explainers(CLASSIFIERS[name]())}
-    assert able == EXPLAINED_BY.get(name, {"cdam", "attention"}) | {"random", "centre"}
+    assert able == EXPLAINED_BY.get(name, {"cdam", "attention", "attention-grad-cam", *PROPAGATED}) | {
+        "random",
+        "centre",
+    }
 
 
 NEEDS_NO_HEAD = {"score of the embedding", "dot", "cosine", "contrast", "similarity"}

@@ -27,7 +27,7 @@ from regard.explainers.class_token import (
     reads_prefix,
 )
 from regard.explainers.explainer import Explainer, Found
-from regard.explainers.gradients import of_targets
+from regard.explainers.gradients import detached, of_targets
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.models.last_block import LastBlock
@@ -105,7 +105,7 @@ class CDAM(Explainer):
         cotangents = question.cotangents(output)
         read = leaf.detach().float()
         scores = [(chunk.float() * read).sum(-1) for chunk in of_targets(output, leaf, cotangents)]
-        return Found(on_grid(self.tokens, pixels, torch.cat(scores).transpose(0, 1)), _detached(output))
+        return Found(on_grid(self.tokens, pixels, torch.cat(scores).transpose(0, 1)), detached(output))
 
     def _closed_block(self, *, fall_back: bool) -> LastBlock | None:
         try:
@@ -144,7 +144,7 @@ def closed_form(
     with torch.enable_grad():
         attended = rows.attended.detach().requires_grad_()
         answer = block.tail(attended, rows.residual)
-        output = _detached(answer)
+        output = detached(answer)
         head = classifier.head_module()
         if answer.embedding is None or not (isinstance(head, torch.nn.Linear) and _is_plain(head)):
             gradients = of_targets(answer, attended, question.cotangents(output))
@@ -192,7 +192,3 @@ def _of_gradient(block: LastBlock, rows: ReadRows, gradient: Tensor, terms: Term
 def _is_plain(head: torch.nn.Linear) -> bool:
     """Whether a layer's weight is all that it computes with: no subclass of its own forward, no hooks."""
     return type(head) is torch.nn.Linear and not (head._forward_hooks or head._forward_pre_hooks)
-
-
-def _detached(output: Output) -> Output:
-    return Output(*(None if part is None else part.detach() for part in (output.logits, output.embedding)))

@@ -135,5 +135,5 @@ def attend(projections: Projections, entering: Tensor, u: Tensor, tokens: Tokens
 
 def on_grid(tokens: Tokens, pixels: Tensor, per_token: Tensor) -> Tensor:
     """Values of all tokens (…, N) → of the patches on their grid (…, h, w): prefix tokens are dropped."""
-    patches: Tensor = per_token[..., tokens.prefix :].unflatten(-1, tokens.grid(pixels))
+    patches: Tensor = per_token[..., -tokens.patches(pixels) :].unflatten(-1, tokens.grid(pixels))
     return patches

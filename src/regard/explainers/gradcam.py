@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from regard.explainers.explainer import Explainer, Found
-from regard.explainers.gradients import of_targets
+from regard.explainers.gradients import detached, of_targets
 from regard.models.classifier import Classifier
 from regard.models.convolutional import feature_map, last_feature_map
 from regard.models.taps import Place, differentiable_from
 from regard.question import Question
-from regard.targets import Output
 
 
 class GradCAM(Explainer):
@@ -53,5 +52,4 @@ class GradCAM(Explainer):
             torch.einsum("tbk,bkhw->bthw", chunk.float().mean(dim=(3, 4)), features).relu()
             for chunk in of_targets(output, leaf, question.cotangents(output))
         ]
-        detached = (None if part is None else part.detach() for part in (output.logits, output.embedding))
-        return Found(torch.cat(maps, dim=1), Output(*detached))
+        return Found(torch.cat(maps, dim=1), detached(output))

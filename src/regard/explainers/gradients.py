@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -25,18 +25,42 @@ def of_targets(output: Output, leaf: Tensor, cotangents: Output) -> Iterator[Ten
         leaf: where to differentiate.
         cotangents: (T, B, C) and (T, B, D); None where no target reads that part.
     """
-    pairs = [
-        (part, cotangent)
-        for part, cotangent in ((output.logits, cotangents.logits), (output.embedding, cotangents.embedding))
-        if part is not None and cotangent is not None
-    ]
-    parts, grads = [part for part, _ in pairs], [cotangent.to(part.dtype) for part, cotangent in pairs]
+    parts, grads = _pairs(output, cotangents)
     targets = len(grads[0])
     size = max(1, GRADIENT_BYTES // (8 * leaf.numel() * leaf.element_size()))
     for start in range(0, targets, size):
         chunk = [cotangent[start : start + size] for cotangent in grads]
         passes.count(backwards=len(chunk[0]) * leaf.shape[0])
         yield _batched(parts, leaf, chunk)
+
+
+def of_many(output: Output, leaves: Sequence[Tensor], cotangents: Output) -> Iterator[list[Tensor]]:
+    """Gradients with respect to several tensors, one target after the other: one backward each.
+
+    Batched, their memory would be that of all the tensors once more for every target.
+    """
+    parts, grads = _pairs(output, cotangents)
+    for target in range(len(grads[0])):
+        passes.count(backwards=len(leaves[0]))
+        found = torch.autograd.grad(
+            parts, list(leaves), [grad[target] for grad in grads], retain_graph=True, materialize_grads=True
+        )
+        yield list(found)
+
+
+def detached(output: Output) -> Output:
+    """The answer without its graph."""
+    return Output(*(None if part is None else part.detach() for part in (output.logits, output.embedding)))
+
+
+def _pairs(output: Output, cotangents: Output) -> tuple[list[Tensor], list[Tensor]]:
+    """The parts of the output that a target reads, and their cotangents (T, …)."""
+    pairs = [
+        (part, cotangent)
+        for part, cotangent in ((output.logits, cotangents.logits), (output.embedding, cotangents.embedding))
+        if part is not None and cotangent is not None
+    ]
+    return [part for part, _ in pairs], [cotangent.to(part.dtype) for part, cotangent in pairs]
 
 
 def _batched(parts: list[Tensor], leaf: Tensor, cotangents: list[Tensor]) -> Tensor:

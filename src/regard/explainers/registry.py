@@ -21,6 +21,9 @@ _OWN = {
     "cdam": "regard.explainers.cdam:CDAM",
     "grad-cam": "regard.explainers.gradcam:GradCAM",
     "attention": "regard.explainers.attention:AttentionMap",
+    "rollout": "regard.explainers.propagation:Rollout",
+    "relevance": "regard.explainers.propagation:RelevancePropagation",
+    "attention-grad-cam": "regard.explainers.propagation:AttentionGradCAM",
     "random": "regard.explainers.controls:Random",
     "centre": "regard.explainers.controls:Centre",
 }

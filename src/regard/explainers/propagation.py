@@ -1,0 +1,134 @@
+"""Attention weights, propagated from the tokens that the head reads back to the patches, or weighed by gradients.
+
+Of the product over blocks only the rows of those tokens are needed, so the products are of a row and a
+matrix, 2 L N² operations instead of 2 L N³, and no N×N product is formed (papers: CDAM, sections 4.2 and 4.5).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from regard.explainers.class_token import anatomy, on_grid, reads_prefix
+from regard.explainers.explainer import Explainer, Found
+from regard.explainers.gradients import detached, of_many
+from regard.models.attention import recorded
+from regard.models.classifier import Classifier
+from regard.models.taps import Place, differentiable_from
+from regard.models.transformer import Tokens
+from regard.question import Question
+
+
+def first_row(tokens: Tokens, count: int, like: Tensor) -> Tensor:
+    """Where propagation begins, (N,): evenly on the tokens that the head reads, all patches where it reads those."""
+    row = like.new_zeros(count)
+    rows = range(tokens.prefix, count) if tokens.rows is None else tokens.rows
+    row[list(rows)] = 1 / len(rows)
+    return row
+
+
+class Rollout(Explainer):
+    """Attention rollout (Abnar and Zuidema 2020, arXiv 2005.00928): the same for every target.
+
+        Q_l = rows of (mean_h A_l + I) scaled to sum 1      r ← r Q_l, from the last block to the first
+
+    Non-negative; over all tokens it sums to 1. Cost: one forward with attention written out, L·B·H·N² weights.
+
+    Raises:
+        UnsupportedError: no transformer over one grid of tokens, or attention whose weights cannot be seen.
+    """
+
+    name: ClassVar[str] = "rollout"
+    summary: ClassVar[str] = "attention of all blocks multiplied through, residuals included"
+    networks: ClassVar[str] = "vision transformers"
+    per_target: ClassVar[bool] = False
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__(classifier)
+        self.tokens = anatomy(classifier, self.name)
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        with recorded(self.classifier.module, self.tokens.attentions) as weights:
+            output = self.classifier.respond(pixels)
+        count = weights[0].shape[-1]
+        row = first_row(self.tokens, count, weights[0].float()).expand(len(pixels), 1, -1)
+        for attention in reversed(weights):
+            mixed = attention.float().mean(dim=1) + torch.eye(count, device=row.device)
+            row = row @ (mixed / mixed.sum(dim=-1, keepdim=True))
+        maps = on_grid(self.tokens, pixels, row).expand(-1, max(1, len(question.targets)), -1, -1)
+        return Found(maps, output)
+
+
+class RelevancePropagation(Explainer):
+    """Relevance propagated through attention (Chefer et al. 2021, arXiv 2103.15679, rules 5 and 6).
+
+        Ā_l = mean_h relu( A_l ⊙ ∂f/∂A_l )      r ← r + r Ā_l, from the last block to the first
+
+    Non-negative. Cost: one forward with attention written out; per target one backward through all blocks,
+    since the gradients of all weights together are L·B·H·N² numbers.
+
+    Raises:
+        UnsupportedError: no transformer over one grid of tokens, or attention whose weights cannot be seen.
+    """
+
+    name: ClassVar[str] = "relevance"
+    summary: ClassVar[str] = "attention of all blocks, weighed by the target's gradients and multiplied through"
+    networks: ClassVar[str] = "vision transformers"
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__(classifier)
+        self.tokens = anatomy(classifier, self.name)
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        place, module = Place(self.tokens.blocks[0], "input"), self.classifier.module
+        with recorded(module, self.tokens.attentions) as weights:
+            _, output = differentiable_from(module, place, lambda: self.classifier.respond(pixels))
+        begin = first_row(self.tokens, weights[0].shape[-1], weights[0].detach().float())
+        maps = []
+        for gradients in of_many(output, weights, question.cotangents(output)):
+            row = begin.expand(len(pixels), 1, -1)
+            for attention, gradient in zip(reversed(weights), reversed(gradients), strict=True):
+                row = row + row @ (attention.detach().float() * gradient.float()).relu().mean(dim=1)
+            maps.append(on_grid(self.tokens, pixels, row))
+        return Found(torch.cat(maps, dim=1), detached(output))
+
+
+class AttentionGradCAM(Explainer):
+    """Grad-CAM on the attention of the last block (as in Chefer et al. 2021, arXiv 2012.09838, baseline "GradCAM").
+
+        relu( mean_h α_h A[h, r, i] ),   α_h = mean over patches i of ∂f / ∂A[h, r, i],   r: the tokens the head reads
+
+    Cost: one forward; per target one backward through the last block.
+
+    Raises:
+        UnsupportedError: no transformer over one grid of tokens, a head that reads the patches, or attention whose
+            weights cannot be seen.
+    """
+
+    name: ClassVar[str] = "attention-grad-cam"
+    summary: ClassVar[str] = (
+        "attention of the last block, each head weighed by the target's mean gradient, positive part"
+    )
+    networks: ClassVar[str] = "vision transformers with a class token"
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__(classifier)
+        self.tokens = anatomy(classifier, self.name)
+        self.rows = list(reads_prefix(classifier, self.tokens, self.name))
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        place, module = Place(self.tokens.blocks[-1], "input"), self.classifier.module
+        with recorded(module, self.tokens.attentions[-1:]) as weights:
+            _, output = differentiable_from(module, place, lambda: self.classifier.respond(pixels))
+        attention = self._patches(weights[0].detach())
+        maps = []
+        for (gradient,) in of_many(output, weights, question.cotangents(output)):
+            importance = self._patches(gradient).mean(dim=-1, keepdim=True)
+            maps.append((importance * attention).mean(dim=(1, 2)).relu()[:, None])
+        return Found(on_grid(self.tokens, pixels, torch.cat(maps, dim=1)), detached(output))
+
+    def _patches(self, attention: Tensor) -> Tensor:
+        """(B, H, N, N) → (B, H, R, patches), float32: from the tokens that the head reads to the patches."""
+        return attention[:, :, self.rows, self.tokens.prefix :].float()

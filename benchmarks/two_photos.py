@@ -143,6 +143,7 @@ def methods(
             ("CDAM", f"concept of {CONCEPT_PHOTOS} photos, {form}", of_concepts(listed))
             for form, listed in made.items()
         ),
+        ("last-block ablation", "class logit", of_classes(regard.LastBlockAblation(classifier))),
         ("relevance propagation", "class logit", of_classes(regard.RelevancePropagation(classifier))),
         ("Grad-CAM on attention", "class logit", of_classes(regard.AttentionGradCAM(classifier))),
         ("attention map", "none (the same for both)", of_classes(regard.AttentionMap(classifier))),

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regard.concepts import Concept as Concept
     from regard.concepts import Similarity as Similarity
+    from regard.explainers.ablation import LastBlockAblation as LastBlockAblation
+    from regard.explainers.ablation import TokenAblation as TokenAblation
     from regard.explainers.attention import AttentionMap as AttentionMap
     from regard.explainers.cdam import CDAM as CDAM
     from regard.explainers.controls import Centre as Centre
@@ -52,6 +54,7 @@ _PUBLIC = {
     "Explainer": "explainers.explainer",
     "Explanation": "explanation",
     "GradCAM": "explainers.gradcam",
+    "LastBlockAblation": "explainers.ablation",
     "LogProbability": "targets",
     "PerImage": "targets",
     "Predicted": "targets",
@@ -62,6 +65,7 @@ _PUBLIC = {
     "Rollout": "explainers.propagation",
     "Score": "targets",
     "Similarity": "concepts",
+    "TokenAblation": "explainers.ablation",
     "explain": "explainers.oneline",
     "load": "models.catalog",
     "methods": "explainers.registry",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regard.errors import TargetError
 from regard.labels import Subject, class_count, class_names
-from regard.targets import Class, Output, PerImage, Target, log_probabilities, single, top
+from regard.targets import Class, Images, Output, PerImage, Target, log_probabilities, single, top
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,13 @@ class Question:
         parts += [] if found.embedding is None else [found.embedding.to(weight)]
         return torch.stack(parts).sum(dim=0)
 
-    def take(self, images: slice) -> Question:
-        """The same question about a slice of the images."""
+    def take(self, images: Images) -> Question:
+        """The same question about some of the images, in that order."""
         return replace(self, targets=tuple(target.take(images) for target in self.targets))
+
+    def fixed(self, output: Output) -> Question:
+        """The same question with predicted classes held fast, so that it can be asked of perturbed pictures."""
+        return replace(self, targets=tuple(target.fixed(output) for target in self.targets))
 
     def answers(self, output: Output) -> tuple[tuple[TargetAnswer, ...], ...]:
         """Per image, per target: name, class index, score, probability."""

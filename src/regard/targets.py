@@ -19,6 +19,9 @@ from torch import Tensor
 from regard.errors import TargetError
 from regard.labels import Outputs, Subject, class_count, class_index, class_name, class_names
 
+Images = slice | list[int]
+"""Which images: a slice, or their numbers, which may repeat."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -49,8 +52,12 @@ class Target(ABC):
         """Class index per image (B,) where the target is the logit of one class, else None."""
         return None
 
-    def take(self, images: slice) -> Target:
-        """The same target for a slice of the images."""
+    def take(self, images: Images) -> Target:
+        """The same target for some of the images, in that order."""
+        return self
+
+    def fixed(self, output: Output) -> Target:
+        """The same target with what it picks by the answer held fast: a predicted class stays that class."""
         return self
 
 
@@ -105,6 +112,9 @@ class Predicted(Target):
 
     def names(self, subject: Subject, images: int) -> list[str]:
         return [f"predicted, rank {self.rank}"] * images
+
+    def fixed(self, output: Output) -> ImageClasses:
+        return ImageClasses(self.indices(output).cpu())
 
 
 def top(count: int = 3) -> list[Target]:
@@ -170,7 +180,7 @@ class ImageClasses(Target):
     def names(self, subject: Subject, images: int) -> list[str]:
         return class_names(self.classes.tolist(), subject)
 
-    def take(self, images: slice) -> ImageClasses:
+    def take(self, images: Images) -> ImageClasses:
         return ImageClasses(self.classes[images])
 
 
@@ -193,8 +203,11 @@ class Difference(Target):
         pairs = zip(self.first.names(subject, images), self.second.names(subject, images), strict=True)
         return [f"{first} − {second}" for first, second in pairs]
 
-    def take(self, images: slice) -> Difference:
+    def take(self, images: Images) -> Difference:
         return Difference(self.first.take(images), self.second.take(images))
+
+    def fixed(self, output: Output) -> Difference:
+        return Difference(self.first.fixed(output), self.second.fixed(output))
 
 
 @dataclass(frozen=True)
@@ -225,8 +238,11 @@ class Probability(Target):
     def names(self, subject: Subject, images: int) -> list[str]:
         return [f"{self.kind} of {name}" for name in self.of.names(subject, images)]
 
-    def take(self, images: slice) -> Probability:
+    def take(self, images: Images) -> Probability:
         return replace(self, of=self.of.take(images))
+
+    def fixed(self, output: Output) -> Probability:
+        return replace(self, of=self.of.fixed(output))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ _OWN = {
     "rollout": "regard.explainers.propagation:Rollout",
     "relevance": "regard.explainers.propagation:RelevancePropagation",
     "attention-grad-cam": "regard.explainers.propagation:AttentionGradCAM",
+    "token-ablation": "regard.explainers.ablation:TokenAblation",
+    "last-block-ablation": "regard.explainers.ablation:LastBlockAblation",
     "random": "regard.explainers.controls:Random",
     "centre": "regard.explainers.controls:Centre",
 }

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from regard.errors import PixelsError, UnsupportedError
 from regard.fills import Fill, check_mask
 from regard.models.taps import Place, read, replaced
+from regard.targets import Output
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -120,7 +121,15 @@ def masked(
 
 
 def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequence[Tensor]) -> Tensor:
-    """Logits with patch tokens physically removed after the position embedding, (J, C), float32.
+    """Logits (or embeddings, without a head) of `dropped_answers`, (J, C)."""
+    answer = dropped_answers(classifier, pixels, images, kept)
+    known = answer.embedding if answer.logits is None else answer.logits
+    assert known is not None
+    return known
+
+
+def dropped_answers(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequence[Tensor]) -> Output:
+    """Answers with patch tokens physically removed after the position embedding: logits and embeddings of J jobs.
 
     Class and register tokens always stay, and every token keeps its own position. Jobs with equal
     numbers of tokens share passes, so the cost falls with the tokens: a quarter of the tokens is
@@ -155,13 +164,13 @@ def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequen
             "this transformer cannot drop tokens", came=f"its blocks read a tensor {tuple(embedded.shape)}"
         )
     lengths = torch.tensor([len(indices) for indices in kept])
-    results: Tensor | None = None
+    groups: list[tuple[Tensor, Output]] = []
     for length in lengths.unique(sorted=True).tolist():
         group = (lengths == length).nonzero()[:, 0]
         rows = torch.stack([kept[job] for job in group.tolist()]).to(pixels.device) + tokens.prefix
         prefix = torch.arange(tokens.prefix, device=pixels.device).expand(len(rows), -1)
         stay, owner = torch.cat([prefix, rows], dim=1), images.to(pixels.device)[group.to(pixels.device)]
-        logits = in_chunks(
+        answers = in_parts(
             classifier,
             len(group),
             pixels[:1],
@@ -169,11 +178,24 @@ def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequen
                 classifier, place, pixels, embedded[owner[numbers][:, None], stay[numbers]]
             ),
         )
-        results = logits.new_empty(len(kept), logits.shape[1]) if results is None else results
-        results[group.to(logits.device)] = logits
-    if results is None:
+        groups += zip(group.split([_rows(answer) for answer in answers]), answers, strict=True)
+    if not groups:
         raise PixelsError("there are no jobs")
-    return results
+    order = torch.cat([jobs for jobs, _ in groups]).argsort()
+    return Output(
+        *(_in_order([getattr(answer, part) for _, answer in groups], order) for part in ("logits", "embedding"))
+    )
+
+
+def _rows(answer: Output) -> int:
+    known = answer.embedding if answer.logits is None else answer.logits
+    assert known is not None
+    return len(known)
+
+
+def _in_order(parts: list[Tensor | None], order: Tensor) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known)[order.to(known[0].device)] if known else None
 
 
 def _embedded(classifier: Classifier, pixels: Tensor, place: Place) -> Tensor:
@@ -186,17 +208,17 @@ def _embedded(classifier: Classifier, pixels: Tensor, place: Place) -> Tensor:
     return in_chunks(classifier, len(pixels), pixels[:1], chunk)
 
 
-def _from_tokens(classifier: Classifier, place: Place, pixels: Tensor, tokens: Tensor) -> Tensor:
+def _from_tokens(classifier: Classifier, place: Place, pixels: Tensor, tokens: Tensor) -> Output:
     """Run the blocks on given tokens (n, k, D): one picture's pixels pay for the embedding that is thrown away."""
     with replaced(classifier.module, place, lambda embedded: tokens.to(embedded.dtype)):
         try:
-            logits = classifier.forward(pixels[:1])
+            answer = classifier.respond(pixels[:1])
         except RuntimeError as reason:
             if is_out_of_memory(reason):
                 raise
             raise UnsupportedError("this transformer cannot drop tokens", came=str(reason)) from reason
     count(forwards=len(tokens) - 1)
-    return logits
+    return answer
 
 
 def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:

@@ -30,7 +30,7 @@ def test_the_map_is_the_class_token_s_row_averaged_over_heads(registers):
 
 def test_cdam_brings_the_same_attention_along():
     classifier, pixels = classifier_of(vit()), pixels_of()
-    same(regard.CDAM(classifier)(pixels, 0).attention, regard.AttentionMap(classifier)(pixels, 0).attention, 1e-7)
+    same(regard.CDAM(classifier)(pixels, 0).attention, regard.AttentionMap(classifier)(pixels, 0).attention)
 
 
 def test_attention_needs_no_target_where_there_is_no_head():
@@ -40,9 +40,16 @@ def test_attention_needs_no_target_where_there_is_no_head():
     assert explanation.logits is None
 
 
-def test_attention_that_is_not_the_plain_one_is_refused():
-    with pytest.raises(UnsupportedError, match="closed form"):
-        regard.AttentionMap(classifier_of(vit(qk_norm=True)))
+def test_attention_with_normalised_queries_is_seen_as_the_network_forms_it():
+    network, pixels = vit(qk_norm=True), pixels_of()
+    block, kept = network.blocks[-1], []
+    block.attn.fused_attn = False
+    handle = block.attn.attn_drop.register_forward_pre_hook(lambda _, given: kept.append(given[0].detach()))
+    network(pixels)
+    handle.remove()
+    block.attn.fused_attn = True
+    explanation = regard.AttentionMap(classifier_of(network))(pixels, 0)
+    same(explanation.attention.flatten(2), kept[0][:, :, 0, 1:])
 
 
 def test_attention_does_not_change_when_the_head_does():

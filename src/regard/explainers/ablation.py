@@ -1,4 +1,7 @@
-"""What a target loses when patch tokens are taken away: for every block, or for the last attention alone."""
+"""What a target loses when patch tokens are taken away: for every block, or for the last attention alone.
+
+Scores are subtracted here, so the rounding of a map is that of the scores, which may be larger than the map.
+"""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regard.explainers.class_token import anatomy, attend, on_grid, opened_block, reads_prefix
+from regard.explainers.class_token import anatomy, on_grid, reads_prefix
 from regard.explainers.explainer import Explainer, Found
+from regard.models.attention import recorded
 from regard.models.classifier import Classifier
-from regard.models.taps import Place, read
 from regard.question import Question
 
 
@@ -19,11 +19,10 @@ class AttentionMap(Explainer):
         A[i] = 1/H Σ_h softmax_i( q_h,0 · k_h,i / √d )
 
     Non-negative; over all tokens each head sums to 1, so over patches it sums to 1 minus the prefix's
-    share. Per head it stands in `explanation.attention`. Computed from the one query that matters,
-    so fused attention kernels are no obstacle. Cost: one forward.
+    share. Per head it stands in `explanation.attention`. Cost: one forward, its last attention written out.
 
     Raises:
-        UnsupportedError: no transformer, no class token, or an attention that is not the plain one.
+        UnsupportedError: no transformer, a head that reads the patches, or attention whose weights cannot be seen.
     """
 
     name: ClassVar[str] = "attention"
@@ -34,17 +33,11 @@ class AttentionMap(Explainer):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
         self.tokens = anatomy(classifier, self.name)
-        reads_prefix(classifier, self.tokens, self.name)
-        self.learn()
-
-    def _learn(self) -> None:
-        self.block, *_ = opened_block(self.classifier, self.tokens)
+        self.row = reads_prefix(classifier, self.tokens, self.name)[0]
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        places = [Place(self.tokens.blocks[-1], "input"), self.tokens.attention_input]
-        (entering, u), output = read(self.classifier.module, places, lambda: self.classifier.respond(pixels))
-        dtype = self.block.dtype
-        rows = attend(self.block.projections, entering.to(dtype), u.to(dtype), self.tokens)
-        per_head = on_grid(self.tokens, pixels, rows.weights[:, 0])
+        with recorded(self.classifier.module, self.tokens.attentions[-1:]) as weights:
+            output = self.classifier.respond(pixels)
+        per_head = on_grid(self.tokens, pixels, weights[0][:, :, self.row].float())
         maps = per_head.mean(dim=1, keepdim=True).expand(-1, max(1, len(question.targets)), -1, -1)
         return Found(maps, output, per_head)

@@ -19,7 +19,7 @@ OPENED = {
     **{
         name: anatomy[0] for name, anatomy in ANATOMY.items() if name in ("timm", "registers", "post-norm", "distilled")
     },
-    **{name: ANATOMY[name][0] for name in ("DINOv2", "chunks of blocks", "torchvision", "not square")},
+    **{name: ANATOMY[name][0] for name in ("DINOv2", "chunks of blocks", "tuples", "torchvision", "not square")},
     **{f"transformers {name}": (lambda m=m: hugging_face(*m)) for name, (m, _, rows) in HUGGING_FACE.items() if rows},
     "layer scale": lambda: vit(init_values=0.1),
     "no qkv bias": lambda: vit(qkv_bias=False),

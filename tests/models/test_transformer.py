@@ -53,6 +53,35 @@ class Chunked(Dinov2):
         self.blocks = nn.ModuleList([nn.Sequential(first), nn.Sequential(nn.Identity(), second)])
 
 
+class InTuple(nn.Module):
+    """A block as transformers 4 writes it: attention and norm under other names, the tokens in a tuple."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.layernorm_before, self.attention, self.output = (
+            block.norm1,
+            block.attn,
+            nn.Sequential(block.norm2, block.mlp),
+        )
+
+    def forward(self, hidden_states, head_mask=None):
+        hidden_states = hidden_states + self.attention(self.layernorm_before(hidden_states))
+        return (hidden_states + self.output(hidden_states), None)
+
+
+class OfTuples(Dinov2):
+    def __init__(self):
+        super().__init__(0)
+        self.blocks = nn.ModuleList(InTuple(block) for block in self.blocks)
+
+    def forward(self, pixels):
+        tokens = self.patch_embed(pixels)
+        tokens = torch.cat([self.cls_token.expand(len(pixels), -1, -1), tokens], dim=1)
+        for block in self.blocks:
+            tokens = block(hidden_states=tokens)[0]
+        return tokens[:, 0]
+
+
 # make, frame's side, patch, prefix, rows that the head reads, last block, what its attention reads
 ANATOMY = {
     "timm": (vit, 32, (8, 8), 1, (0,), "blocks.1", "output of 'blocks.1.norm1'"),
@@ -87,6 +116,7 @@ ANATOMY = {
     ),
     "DINOv2": (lambda: Dinov2(4), 32, (8, 8), 5, (0,), "blocks.1", "output of 'blocks.1.norm1'"),
     "chunks of blocks": (Chunked, 32, (8, 8), 1, (0,), "blocks.1.1", "output of 'blocks.1.1.norm1'"),
+    "tuples": (OfTuples, 32, (8, 8), 1, (0,), "blocks.1", "output of 'blocks.1.layernorm_before'"),
     "torchvision": (
         lambda: loud(torchvision.VisionTransformer(32, 8, 2, 3, WIDTH, 48, num_classes=CLASSES)),
         *(32, (8, 8), 1, (0,), "encoder.layers.encoder_layer_1", "output of 'encoder.layers.encoder_layer_1.ln_1'"),

@@ -23,12 +23,12 @@ def imagenet():
     return regard.load("regard:efficientnet-lite0")
 
 
-def right(classifier, preparation, photos, classes):
+def right(classifier, photos, classes):
     """Per cent of photos whose likeliest class is theirs."""
     hits = 0
     with torch.no_grad():
         for start in range(0, len(photos), 16):
-            likeliest = classifier(preparation(photos[start : start + 16])).argmax(1).tolist()
+            likeliest = classifier(classifier.prepare(photos[start : start + 16])).argmax(1).tolist()
             hits += sum(found == true for found, true in zip(likeliest, classes[start : start + 16], strict=True))
     return 100 * hits / len(photos)
 
@@ -45,22 +45,22 @@ def test_the_transformer_is_right_on_98_5_per_cent_of_the_imagenette_photos_it_n
     photos, classes = listed(shared_data / "imagenette-224", "label", lambda row: row["split"] == "val")
     classifier = regard.load("regard:vit-small")
     assert len(photos) == 134
-    assert right(classifier, classifier.prepare, photos, classes) == pytest.approx(98.5, abs=0.5)
+    assert right(classifier, photos, classes) == pytest.approx(98.5, abs=0.5)
 
 
 @pytest.mark.data
 def test_the_convolutional_network_is_right_on_85_7_per_cent_of_the_imagenet_samples(shared_data, imagenet):
     photos, classes = listed(shared_data / "imagenet-1k-samples", "class_index")
     assert len(photos) == 996
-    assert right(imagenet, imagenet.prepare, photos, classes) == pytest.approx(85.7, abs=0.5)
+    assert right(imagenet, photos, classes) == pytest.approx(85.7, abs=0.5)
 
 
 @pytest.mark.data
 def test_the_convolutional_network_is_right_on_91_2_per_cent_of_the_cc_by_photos_seen_whole(shared_data, imagenet):
     photos, classes = listed(shared_data / "nips17-ccby", "class_index")
-    whole = replace(imagenet.preparation, crop=1.0)
+    whole = regard.Classifier(imagenet.network, replace(imagenet.preparation, crop=1.0))
     assert len(photos) == 228
-    assert right(imagenet, whole, photos, classes) == pytest.approx(91.2, abs=0.5)
+    assert right(whole, photos, classes) == pytest.approx(91.2, abs=0.5)
 
 
 @pytest.mark.parametrize(("name", "least"), [("vit-small", 9), ("efficientnet-lite0", 12)])

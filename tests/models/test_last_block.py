@@ -13,7 +13,7 @@ from regard.models.projections import attention_modules, projections
 from regard.models.taps import Place, read
 
 from ..explainers.networks import CLASSES, WIDTH, classifier_of, mlp_head, pixels_of, same, vit
-from .test_transformer import ANATOMY, HUGGING_FACE, hugging_face
+from .test_transformer import ANATOMY, HUGGING_FACE, OfTuples, hugging_face
 
 OPENED = {
     **{
@@ -21,6 +21,7 @@ OPENED = {
     },
     **{name: ANATOMY[name][0] for name in ("DINOv2", "chunks of blocks", "tuples", "torchvision", "not square")},
     **{f"transformers {name}": (lambda m=m: hugging_face(*m)) for name, (m, _, rows) in HUGGING_FACE.items() if rows},
+    "many tuples": lambda: OfTuples(depth=7),
     "layer scale": lambda: vit(init_values=0.1),
     "no qkv bias": lambda: vit(qkv_bias=False),
     "norm after pooling": lambda: vit(fc_norm=True),

@@ -30,9 +30,9 @@ def hugging_face(kind, model, **changes):
 class Dinov2(nn.Module):
     """The names of facebookresearch's transformer, which says little of itself."""
 
-    def __init__(self, registers):
+    def __init__(self, registers, depth=2):
         super().__init__()
-        inner = vit(reg_tokens=registers)
+        inner = vit(reg_tokens=registers, depth=depth)
         self.patch_embed, self.blocks = inner.patch_embed, nn.ModuleList(inner.blocks)
         self.cls_token = nn.Parameter(torch.zeros(1, 1 + registers, WIDTH))
 
@@ -70,8 +70,8 @@ class InTuple(nn.Module):
 
 
 class OfTuples(Dinov2):
-    def __init__(self):
-        super().__init__(0)
+    def __init__(self, depth=2):
+        super().__init__(0, depth)
         self.blocks = nn.ModuleList(InTuple(block) for block in self.blocks)
 
     def forward(self, pixels):

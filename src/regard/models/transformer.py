@@ -133,12 +133,11 @@ class _Seen:
         self._made: list[tuple[str, Tensor]] = []
 
     def is_sequence(self) -> bool:
-        """Whether the same number of tokens (1, N, D) goes through all blocks, one after the other, after a grid."""
+        """Whether the same number of tokens (1, N, D) goes through all blocks, each run once, after a grid."""
         shapes = {tensor.shape for _, tensor in self.entered}
         once = len({block for block, _ in self.entered}) == len(self.entered)
-        in_turn = len({id(tensor) for _, tensor in self.entered}) == len(self.entered)
         shape = next(iter(shapes), torch.Size())
-        return once and in_turn and len(shapes) == 1 and len(shape) == 3 and shape[0] == 1 and self.grid[0] > 0
+        return once and len(shapes) == 1 and len(shape) == 3 and shape[0] == 1 and self.grid[0] > 0
 
     @contextmanager
     def watching(self, network: nn.Module, pairs: dict[str, str]) -> Iterator[None]:

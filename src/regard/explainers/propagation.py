@@ -100,6 +100,9 @@ class AttentionGradCAM(Explainer):
 
         relu( mean_h α_h A[h, r, i] ),   α_h = mean over patches i of ∂f / ∂A[h, r, i],   r: the tokens the head reads
 
+    α averages over all patches while attention sits on few, so a map may lie on another class's object: on
+    two-photo pictures 57 % of its mass is on the right half (docs/two-photos.md). Here for comparison.
+
     Cost: one forward; per target one backward through the last block.
 
     Raises:

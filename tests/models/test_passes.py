@@ -213,3 +213,13 @@ def test_chunks_of_explainers_are_halved_too(explainer):
     passes.remember_chunk(classifier, pixels[:1], 7)
     same(method(pixels, [0, 1]).maps, whole.maps, 1e-6)
     assert network.sizes == [7, 3, 3, 1]
+
+
+def test_passes_that_keep_all_layers_hold_fewer_pictures(monkeypatch):
+    network = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(20)], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    monkeypatch.setattr(passes, "CPU_BUDGET", 80 * 2 * 3 * 32 * 32 * 4)
+    classifier = classifier_of(network, outputs="embedding")
+    assert passes.chunk_size(classifier, pixels_of(1)) == 20
+    assert passes.chunk_size(classifier, pixels_of(1), keeps_all=True) == 3
+    assert regard.GradCAM(classifier, layer="3").keeps_all
+    assert not regard.GradCAM(classifier).keeps_all

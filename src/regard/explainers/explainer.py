@@ -63,6 +63,7 @@ class Explainer(ABC):
         answers: kinds of targets it can be asked.
         networks: which networks it explains, in words.
         signed: whether values below zero mean evidence against the target.
+        keeps_all: whether a pass keeps what all layers computed, as gradients through them do; chunks are smaller then.
         per_target: whether it tells targets apart. A method that does not gives every target the same map.
 
     Raises:
@@ -75,6 +76,7 @@ class Explainer(ABC):
     networks: ClassVar[str] = "any"
     signed: ClassVar[bool] = False
     per_target: ClassVar[bool] = True
+    keeps_all: bool = False
 
     def __init__(self, classifier: Classifier) -> None:
         if not isinstance(classifier, Classifier):
@@ -134,7 +136,7 @@ class Explainer(ABC):
             images = slice(int(numbers[0]), int(numbers[-1]) + 1)
             return replace(self._chunk(pixels[images], images, question, on_nan), classifier_hash=belongs_to)
 
-        return join(passes.in_parts(self.classifier, len(plain), plain[:1], chunk))
+        return join(passes.in_parts(self.classifier, len(plain), plain[:1], chunk, keeps_all=self.keeps_all))
 
     def question(self, targets: Any, images: int) -> Question:
         """Targets as a person writes them, checked against classifier and method; no compute.

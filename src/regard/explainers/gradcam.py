@@ -42,6 +42,7 @@ class GradCAM(Explainer):
         super().__init__(classifier)
         chosen = last_feature_map(classifier) if layer is None else feature_map(classifier, layer)
         self.layer = chosen.layer
+        self.keeps_all = layer is not None  # one chosen by hand may be early; from the last on there is little to keep
         self.settings = {"layer": self.layer}
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:

@@ -44,6 +44,7 @@ class Rollout(Explainer):
     summary: ClassVar[str] = "attention of all blocks multiplied through, residuals included"
     networks: ClassVar[str] = "vision transformers"
     per_target: ClassVar[bool] = False
+    keeps_all = True
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
@@ -76,6 +77,7 @@ class RelevancePropagation(Explainer):
     name: ClassVar[str] = "relevance"
     summary: ClassVar[str] = "attention of all blocks, weighed by the target's gradients and multiplied through"
     networks: ClassVar[str] = "vision transformers"
+    keeps_all = True
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)

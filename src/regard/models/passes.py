@@ -233,13 +233,18 @@ def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callabl
     return torch.cat(in_parts(classifier, jobs, like, evaluate))
 
 
-def in_parts(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Part]) -> list[Part]:
-    """The same for results of any kind, one a chunk. Where memory runs out the chunk is halved and tried again."""
+def in_parts(
+    classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Part], *, keeps_all: bool = False
+) -> list[Part]:
+    """The same for results of any kind, one a chunk. Where memory runs out the chunk is halved and tried again.
+
+    `keeps_all` says that a pass keeps what all its layers computed, as gradients need it.
+    """
     if jobs == 0:
         raise PixelsError("there are no jobs")
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
         parts: list[Part] = []
-        start, size = 0, chunk_size(classifier, like)
+        start, size = 0, chunk_size(classifier, like, keeps_all)
         while start < jobs:
             numbers = torch.arange(start, min(start + size, jobs), device=like.device)
             try:
@@ -248,30 +253,30 @@ def in_parts(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable
                 if not is_out_of_memory(reason) or size == 1:
                     raise
                 size = max(1, size // 2)
-                remember_chunk(classifier, like, size)
+                remember_chunk(classifier, like, size, keeps_all)
                 logger.info("out of memory: passes now hold %d pictures", size)
                 continue
             start += len(numbers)
         return parts
 
 
-def chunk_size(classifier: Classifier, like: Tensor) -> int:
-    """How many pictures a pass may hold: budget ÷ measured bytes of one picture's largest activations.
+def chunk_size(classifier: Classifier, like: Tensor, keeps_all: bool = False) -> int:
+    """How many pictures a pass may hold: budget ÷ measured bytes of one picture's activations.
 
     Measured once per classifier, input shape and precision by a pass of one picture, in which the
-    two largest neighbouring layers set the peak; inference frees the rest.
+    two largest neighbouring layers set the peak; inference frees the rest, unless a pass keeps all.
     """
     known = _remembered.setdefault(classifier.module, {})
-    key = _chunk_key(classifier, like)
+    key = _chunk_key(classifier, like, keeps_all)
     if key not in known:
-        per_picture = max(1, _activation_bytes(classifier, like))
+        per_picture = max(1, _activation_bytes(classifier, like, keeps_all))
         known[key] = max(1, min(LARGEST_CHUNK, _budget(like.device) // per_picture))
     return known[key]
 
 
-def remember_chunk(classifier: Classifier, like: Tensor, size: int) -> None:
+def remember_chunk(classifier: Classifier, like: Tensor, size: int, keeps_all: bool = False) -> None:
     """Keep a smaller chunk size, found the hard way."""
-    _remembered.setdefault(classifier.module, {})[_chunk_key(classifier, like)] = size
+    _remembered.setdefault(classifier.module, {})[_chunk_key(classifier, like, keeps_all)] = size
 
 
 def is_out_of_memory(reason: RuntimeError) -> bool:
@@ -280,21 +285,23 @@ def is_out_of_memory(reason: RuntimeError) -> bool:
     return isinstance(reason, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def _chunk_key(classifier: Classifier, like: Tensor) -> tuple[object, ...]:
-    return tuple(like.shape[1:]), classifier.precision, str(like.device)
+def _chunk_key(classifier: Classifier, like: Tensor, keeps_all: bool) -> tuple[object, ...]:
+    return tuple(like.shape[1:]), classifier.precision, str(like.device), keeps_all
 
 
-def _activation_bytes(classifier: Classifier, like: Tensor) -> int:
-    """4 × the largest (input + output) of a layer that holds no others, for one picture.
+def _activation_bytes(classifier: Classifier, like: Tensor, keeps_all: bool) -> int:
+    """4 × the largest (input + output) of a layer that holds no others, for one picture; or as much as all of them.
 
-    Four, since a block keeps its residual and attention its queries, keys and values.
+    Four, since a block keeps its residual and attention its queries, keys and values. Where all is kept, inputs
+    and outputs count once each, which leaves room for what attention keeps between layers.
     """
-    largest = 0
+    largest = total = 0
 
     def measure(_: nn.Module, arguments: tuple[object, ...], output: object) -> None:
-        nonlocal largest
+        nonlocal largest, total
         tensors = [tensor for tensor in (*arguments, output) if isinstance(tensor, Tensor)]
-        largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        largest, total = max(largest, size), total + size
 
     handles = []
     try:
@@ -306,7 +313,7 @@ def _activation_bytes(classifier: Classifier, like: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return 4 * largest
+    return max(total, 4 * largest) if keeps_all else 4 * largest
 
 
 def _budget(device: torch.device) -> int:

@@ -292,16 +292,17 @@ def _chunk_key(classifier: Classifier, like: Tensor, keeps_all: bool) -> tuple[o
 def _activation_bytes(classifier: Classifier, like: Tensor, keeps_all: bool) -> int:
     """4 × the largest (input + output) of a layer that holds no others, for one picture; or as much as all of them.
 
-    Four, since a block keeps its residual and attention its queries, keys and values. Where all is kept, inputs
-    and outputs count once each, which leaves room for what attention keeps between layers.
+    Four, since a block keeps its residual and attention its queries, keys and values. Where all is kept, every
+    output counts twice, for the sums and the attention between the layers.
     """
     largest = total = 0
 
     def measure(_: nn.Module, arguments: tuple[object, ...], output: object) -> None:
         nonlocal largest, total
         tensors = [tensor for tensor in (*arguments, output) if isinstance(tensor, Tensor)]
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        largest, total = max(largest, size), total + size
+        largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+        if isinstance(output, Tensor) and output is not arguments[0]:
+            total += output.numel() * output.element_size()
 
     handles = []
     try:
@@ -313,7 +314,7 @@ def _activation_bytes(classifier: Classifier, like: Tensor, keeps_all: bool) -> 
     finally:
         for handle in handles:
             handle.remove()
-    return max(total, 4 * largest) if keeps_all else 4 * largest
+    return max(2 * total, 4 * largest) if keeps_all else 4 * largest
 
 
 def _budget(device: torch.device) -> int:

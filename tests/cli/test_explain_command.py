@@ -309,3 +309,11 @@ def test_a_narrow_encoding_does_not_end_a_good_run(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert b"bagel, beigel" in done.stdout
+
+
+def test_the_passes_of_slow_work_are_said_before_it_begins(cli, monkeypatch):
+    monkeypatch.setattr(command, "_explain_one", lambda *_: True)
+    arguments = ("explain", PHOTOS["church-3"], "-c", "regard:vit-small", "-m", "token-ablation", "--top", 1)
+    code, _, err = cli(*arguments)
+    assert code == 0
+    assert f"forward passes: {16 * 16 + 2}" in err

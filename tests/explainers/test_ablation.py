@@ -33,7 +33,7 @@ def test_the_map_is_the_loop_over_patches(registers):
     network, pixels = vit(reg_tokens=registers), pixels_of(3)
     explanation = regard.TokenAblation(classifier_of(network))(pixels, ALL)
     same(explanation.maps, by_loop(network, pixels))
-    assert explanation.forwards == 3 + 3 + 3 * 16
+    assert explanation.forwards == 3 * regard.TokenAblation(classifier_of(network)).forwards_each == 3 * (2 + 16)
 
 
 def test_patches_of_a_group_go_together_and_share_their_score():

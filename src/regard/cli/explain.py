@@ -67,10 +67,10 @@ def explain(
     _check_question(explainer, targets)
     configuration = _configuration(subject, explainer, targets, precision)
     results = Run.open(run or new_folder("explain", Path("regard-runs")), "explain", configuration, force)
-    left = _left(results, paths)
-    seconds = _seconds(subject, len(left))
+    left, each = _left(results, paths), explainer.forwards_each
+    seconds = _seconds(subject, each, len(left))
     if seconds > 2:
-        announce(f"photos to explain: {len(left)}, one forward pass and one picture each; about {seconds:.0f} s")
+        announce(f"photos to explain: {len(left)}, forward passes: {each * len(left)}; about {seconds:.0f} s")
     failed = 0
     try:
         for path, name in tracked(left, seconds, f"{explainer.name} on {subject.name}"):
@@ -136,13 +136,13 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _seconds(subject: Classifier, photos: int) -> float:
-    """About how long the photos will take: one timed pass, and a quarter of a second to draw each picture."""
+def _seconds(subject: Classifier, forwards: int, photos: int) -> float:
+    """About how long the photos will take: passes like one that is timed, and a quarter of a second to draw each."""
     import time
 
     start = time.perf_counter()
     subject(subject.picture())
-    return photos * (time.perf_counter() - start + 0.25)
+    return photos * (forwards * (time.perf_counter() - start) + 0.25)
 
 
 def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: Path, name: str) -> bool:

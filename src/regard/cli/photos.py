@@ -59,11 +59,11 @@ def image_of(path: Path) -> str:
 
 def named(paths: list[Path], taken: set[str]) -> list[tuple[Path, str]]:
     """Each path with its stem, or the stem and the first free number where that is taken."""
-    result = []
+    taken, result = set(taken), []
     for path in paths:
         stem = printable(path.stem)[:LONGEST_NAME]
         candidates = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
         name = next(candidate for candidate in candidates if candidate not in taken)
-        taken = taken | {name}
+        taken.add(name)
         result.append((path, name))
     return result

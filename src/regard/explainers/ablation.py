@@ -17,6 +17,8 @@ from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.question import Question
 
+WHOLE_PASSES = 2
+"""Passes of whole pictures: for the answer, and for the tokens that enter the blocks."""
 TAIL_ROWS = 4096
 """Rows of one pass through what follows the last attention: 8·D numbers each."""
 
@@ -53,6 +55,8 @@ class TokenAblation(Explainer):
             raise UnsupportedError(f"{self.name} removes tokens", came=self.tokens.cannot_drop)
         self.group = group
         self.settings = {"group": group}
+        groups = self._groups(*self.tokens.grid(classifier.picture()))
+        self.forwards_each = int(groups.max()) + 1 + WHOLE_PASSES
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         output = self.classifier.respond(pixels)

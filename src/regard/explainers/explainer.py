@@ -64,6 +64,7 @@ class Explainer(ABC):
         networks: which networks it explains, in words.
         signed: whether values below zero mean evidence against the target.
         keeps_all: whether a pass keeps what all layers computed, as gradients through them do; chunks are smaller then.
+        forwards_each: forward passes that one picture costs.
         per_target: whether it tells targets apart. A method that does not gives every target the same map.
 
     Raises:
@@ -77,6 +78,7 @@ class Explainer(ABC):
     signed: ClassVar[bool] = False
     per_target: ClassVar[bool] = True
     keeps_all: bool = False
+    forwards_each: int = 1
 
     def __init__(self, classifier: Classifier) -> None:
         if not isinstance(classifier, Classifier):

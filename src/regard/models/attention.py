@@ -54,7 +54,7 @@ class _Recorder(TorchFunctionMode):
 
     def begin(self, *_: object) -> None:
         self.active = True
-        self.__enter__()  # type: ignore[no-untyped-call]
+        self.__enter__()  # type: ignore[no-untyped-call]  # torch gives no types
 
     def end(self, *_: object) -> None:
         self.leave()
@@ -63,7 +63,7 @@ class _Recorder(TorchFunctionMode):
         """Stop, also where the module's forward failed."""
         if self.active:
             self.active = False
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives no types
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -16,7 +16,9 @@ from regard.errors import ClassifierError, MissingDependencyError
 from regard.labels import Outputs
 from regard.models.classifier import Classifier, Precision
 from regard.models.files import fill, read_header, read_weights
-from regard.models.preparation import Preparation
+from regard.models.preparation import Fit, Preparation
+
+_FITS: dict[str, Fit] = {"squash": "squash", "border": "pad"}
 
 DEFAULT = "regard:efficientnet-lite0"
 """What is explained where nobody names a classifier: ImageNet's thousand classes, embedded."""
@@ -172,7 +174,7 @@ def _timm_preparation(network: nn.Module, arguments: dict[str, Any]) -> Preparat
         size=size if isinstance(size, int) else tuple(size),
         mean=mean,
         std=std,
-        fit={"squash": "squash", "border": "pad"}.get(data["crop_mode"], "crop"),  # type: ignore[arg-type]
+        fit=_FITS.get(data["crop_mode"], "crop"),
         crop=float(data["crop_pct"]),
         interpolation=data["interpolation"]
         if data["interpolation"] in ("bilinear", "bicubic", "lanczos")

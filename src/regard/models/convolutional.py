@@ -100,7 +100,7 @@ def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
 
     handles = [module.register_forward_hook(note(path)) for path, module in classifier.module.named_modules() if path]
     try:
-        with classifier.untouched(), torch.no_grad():
+        with classifier.untouched(), torch.no_grad(), passes.uncounted():
             classifier.forward(picture)
     finally:
         for handle in handles:

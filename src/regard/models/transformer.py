@@ -2,8 +2,8 @@
 
 Attention modules are known by their projections, blocks as what holds them; the rest is seen: which grid
 of patches enters the blocks, how many tokens stand before it, what the last attention reads, and which
-tokens the head reads, by the gradient of the answer. So timm's, transformers', torchvision's,
-facebookresearch's and open_clip's networks need no table of names.
+tokens the head reads, by the gradient of the answer. So timm's, transformers', torchvision's and
+facebookresearch's networks need no table of names.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import NotFiniteError, PixelsError
+from regard.models import passes
 from regard.models.projections import attention_modules
 from regard.models.taps import Place, differentiable_from, replaced
 
@@ -83,7 +84,7 @@ def find_tokens(classifier: Classifier) -> Tokens | None:
     if not pairs:
         return None
     seen = _Seen()
-    with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
+    with classifier.untouched(), passes.uncounted(), torch.inference_mode(False), torch.no_grad():
         with seen.watching(classifier.module, pairs):
             grey = classifier.forward(classifier.picture())
         if not bool(grey.isfinite().all()):

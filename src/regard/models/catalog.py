@@ -15,7 +15,7 @@ from regard.compat import import_optional
 from regard.errors import ClassifierError, MissingDependencyError
 from regard.labels import Outputs
 from regard.models.classifier import Classifier, Precision
-from regard.models.files import fill, read_header, read_weights
+from regard.models.files import Source, fill, read_header, read_weights
 from regard.models.preparation import Fit, Preparation
 
 _FITS: dict[str, Fit] = {"squash": "squash", "border": "pad"}
@@ -71,7 +71,8 @@ def load(
         if weights is not None:
             fill(network, read_weights(Path(weights)), Path(weights))
         preparation, known = _timm_preparation(network, arguments), _timm_labels(network)
-        return _ready(network, preparation, labels or known, outputs, str(name), device, precision)
+        built_from = Source(str(name), dict(arguments))
+        return _ready(network, preparation, labels or known, outputs, str(name), device, precision, built_from)
     if weights is not None or arguments:
         raise ClassifierError(
             f"{str(name)!r} brings its own weights and arguments",
@@ -83,9 +84,9 @@ def load(
     network = _timm_network(header.architecture.removeprefix("timm:"), False, dict(header.arguments))
     fill(network, read_weights(path), path)
     preparation = Preparation(**header.preparation)
-    return _ready(
-        network, preparation, labels or header.labels, outputs or header.outputs, header.name, device, precision
-    )
+    built_from = Source(header.architecture, header.arguments)
+    named, meaning = labels or header.labels, outputs or header.outputs
+    return _ready(network, preparation, named, meaning, header.name, device, precision, built_from)
 
 
 def embedded() -> list[Listed]:
@@ -122,12 +123,15 @@ def _ready(
     name: str,
     device: str | torch.device,
     precision: Precision,
+    source: Source,
 ) -> Classifier:
     if not hasattr(network, "blocks") or not hasattr(network, "cls_token"):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions run faster so
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     network = network.eval().to(device=_device(device), dtype=dtype)
-    return Classifier(network, preparation, labels=labels, outputs=outputs, name=name, precision=precision)
+    return Classifier(
+        network, preparation, labels=labels, outputs=outputs, name=name, precision=precision, source=source
+    )
 
 
 def _device(device: str | torch.device) -> torch.device:

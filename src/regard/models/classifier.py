@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from regard.models.taps import Place, read, untouched
 from regard.models.transformer import Tokens, find_tokens
 from regard.models.weights import blame_for_nan, digest, named_weights, state
 from regard.targets import Output
+
+if TYPE_CHECKING:
+    from regard.models.files import Source
 
 logger = logging.getLogger("regard")
 
@@ -47,6 +50,7 @@ class Classifier:
         precision: "bfloat16" runs the network under autocast, unless its weights are bfloat16 themselves.
             Softmax, sums and maps are float32 either way.
         tokens: the anatomy of a transformer whose own is not found.
+        source: what `regard.load` built the network from; None for a network of one's own.
 
     Raises:
         ClassifierError: the network cannot run on its own preparation, or labels do not fit its output.
@@ -65,6 +69,7 @@ class Classifier:
         name: str | None = None,
         precision: Precision = "float32",
         tokens: Tokens | None = None,
+        source: Source | None = None,
     ) -> None:
         self.network = network
         self.module = unwrapped(network)
@@ -73,6 +78,7 @@ class Classifier:
         self.name = name or type(self.module).__name__
         self.precision = precision
         self._tokens = tokens
+        self.source = source
         self._check_arguments(outputs)
         self._head_layer = None if head is not None else own_head(self.module)
         self.outputs: Outputs = outputs or ("embedding" if self._headless() else "softmax")

@@ -21,6 +21,19 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a network was built from, so that a file can say how to build it again.
+
+    Attributes:
+        architecture: "timm:NAME", "torchvision:NAME" or "transformers:CLASS".
+        arguments: for its builder, as JSON values.
+    """
+
+    architecture: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Header:
     """What a classifier file says of itself.
 

@@ -18,6 +18,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
 PROGRAMS = {"pytest", "pytest-xdist", "ruff", "mypy", "pre-commit", "mkdocs-material", "mkdocstrings"}
 """What is run and not imported."""
 MODULES = {
+    "open_clip_torch": "open_clip",
     "accelerate": "accelerate",
     "captum": "captum.attr",
     "fastapi": "fastapi",

@@ -16,7 +16,7 @@ from regard.images import Geometry
 from regard.question import TargetAnswer
 
 GOLDEN = Path(__file__).parent / "golden" / "explanation-v1.safetensors"
-TENSORS = ("maps", "logits", "pictures", "attention")
+TENSORS = ("maps", "logits", "pictures", "attention", "prefix")
 nan = float("nan")
 
 
@@ -80,7 +80,7 @@ def test_what_is_written_today_is_format_version_1(tmp_path):
     assert header_of(tmp_path / "new") == header_of(GOLDEN)
     new, golden = load_file(tmp_path / "new"), load_file(GOLDEN)
     assert new.keys() == golden.keys()
-    assert [new[name].dtype for name in TENSORS] == [golden[name].dtype for name in TENSORS]
+    assert [new[name].dtype for name in sorted(new)] == [golden[name].dtype for name in sorted(new)]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,7 @@ def test_what_is_written_today_is_format_version_1(tmp_path):
     [
         {},
         {"attention": None},
+        {"prefix": torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))},
         {"logits": None, "attention": None},
         {"settings": {}, "notes": (), "not_finite": (), "version": "", "signed": False, "per_target": False},
     ],
@@ -209,7 +210,7 @@ def test_any_damage_gives_an_explanation_or_a_refusal_and_no_other_error(tmp_pat
 
 
 def test_one_image_is_taken_out_with_all_that_is_its_own():
-    whole = written_today()
+    whole = replace(written_today(), prefix=torch.randn(2, 3, 5))
     second = whole[1]
     assert (len(whole), len(second)) == (2, 1)
     for name in TENSORS:
@@ -220,7 +221,7 @@ def test_one_image_is_taken_out_with_all_that_is_its_own():
     assert all(same(one, whole[place]) for place, one in enumerate(whole))
     assert same(whole[-1], second)
     assert same(whole[-2], whole[0])
-    bare = replace(whole, logits=None, attention=None)[0]
+    bare = replace(whole, logits=None, attention=None, prefix=None)[0]
     assert (bare.logits, bare.attention, bare.method) == (None, None, "cdam")
 
 

@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from regard.explainers.ablation import LastBlockAblation as LastBlockAblation
     from regard.explainers.ablation import TokenAblation as TokenAblation
     from regard.explainers.attention import AttentionMap as AttentionMap
+    from regard.explainers.averaged import IntegratedGradients as IntegratedGradients
+    from regard.explainers.averaged import SmoothGrad as SmoothGrad
+    from regard.explainers.averaged_cdam import IntegratedCDAM as IntegratedCDAM
+    from regard.explainers.averaged_cdam import PaperIntegratedCDAM as PaperIntegratedCDAM
+    from regard.explainers.averaged_cdam import SmoothCDAM as SmoothCDAM
     from regard.explainers.cdam import CDAM as CDAM
     from regard.explainers.controls import Centre as Centre
     from regard.explainers.controls import Random as Random
     from regard.explainers.explainer import Explainer as Explainer
     from regard.explainers.gradcam import GradCAM as GradCAM
+    from regard.explainers.inputs import InputGradient as InputGradient
+    from regard.explainers.inputs import TokenGradient as TokenGradient
     from regard.explainers.oneline import explain as explain
+    from regard.explainers.partial_relevance import PartialRelevance as PartialRelevance
     from regard.explainers.propagation import AttentionGradCAM as AttentionGradCAM
     from regard.explainers.propagation import RelevancePropagation as RelevancePropagation
     from regard.explainers.propagation import Rollout as Rollout
@@ -54,8 +62,13 @@ _PUBLIC = {
     "Explainer": "explainers.explainer",
     "Explanation": "explanation",
     "GradCAM": "explainers.gradcam",
+    "InputGradient": "explainers.inputs",
+    "IntegratedGradients": "explainers.averaged",
+    "IntegratedCDAM": "explainers.averaged_cdam",
     "LastBlockAblation": "explainers.ablation",
     "LogProbability": "targets",
+    "PartialRelevance": "explainers.partial_relevance",
+    "PaperIntegratedCDAM": "explainers.averaged_cdam",
     "PerImage": "targets",
     "Predicted": "targets",
     "Preparation": "models.preparation",
@@ -65,7 +78,10 @@ _PUBLIC = {
     "Rollout": "explainers.propagation",
     "Score": "targets",
     "Similarity": "concepts",
+    "SmoothGrad": "explainers.averaged",
+    "SmoothCDAM": "explainers.averaged_cdam",
     "TokenAblation": "explainers.ablation",
+    "TokenGradient": "explainers.inputs",
     "explain": "explainers.oneline",
     "load": "models.catalog",
     "methods": "explainers.registry",
@@ -84,6 +100,7 @@ _MODULES = frozenset(
         "question",
         "runs",
         "targets",
+        "training",
     }
 )
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from regard.errors import NotFiniteError, TargetError
 from regard.labels import Subject
-from regard.targets import Output, Target, embedding_of
+from regard.targets import Output, Target, embedding_of, no_embedding
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -128,7 +128,9 @@ class Similarity(Target):
             )
         if self.measure not in ("cosine", "dot"):
             raise TargetError("no such measure", came=repr(self.measure), expected="cosine or dot")
-        if subject.width is not None and len(self.reference) != subject.width:
+        if subject.width is None:
+            raise no_embedding()
+        if len(self.reference) != subject.width:
             raise TargetError(
                 "the reference is not an embedding of this classifier",
                 came=f"width {len(self.reference)}",

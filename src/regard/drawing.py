@@ -6,7 +6,10 @@ zero up. Where the map says little the photo shows through, so that colour alway
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +44,47 @@ MOST_PANELS = 24
 """Targets that a figure shows of each image; the explanation holds all."""
 _STRONGEST_COVER = 0.85
 _PANEL_INCHES, _BAR_INCHES, _TITLE_INCHES = 3.0, 0.7, 0.55
+MOST_ROWS = 12
+"""Methods that a comparison shows; with its targets no more than `MOST_PANELS` maps."""
+_WORDS_INCHES, _CELL_INCHES, _TALLEST_INCHES = 0.25, 0.3, 36.0
+_LETTERS_AN_INCH, _LEAST_CELLS = 14, 6
+_ALIKE: Colormap = colormaps["Greens"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One place in the grid of a comparison.
+
+    Attributes:
+        title: above it.
+        values: a map over the photo (height, width), NaN where the classifier did not see it; None for no map.
+        words: beneath the map, or in its place.
+        scale: where the map is not on its row's.
+    """
+
+    title: str
+    values: Tensor | None
+    words: str = ""
+    scale: Normalize | None = None
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """One row of a comparison.
+
+    Attributes:
+        title: of the row, above its photo.
+        words: beneath its photo; all that is drawn where there are no panels.
+        panels: one a target; none where the method cannot explain the classifier.
+        scale: the row's one colour scale, from `scale_of`.
+        signed: which colours.
+    """
+
+    title: str
+    words: str
+    panels: tuple[Panel, ...]
+    scale: Normalize
+    signed: bool
 
 
 def scale_of(maps: Tensor, signed: bool) -> Normalize:
@@ -69,7 +113,12 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: b
     colour = (SIGNED if signed else UNSIGNED)(scale(np.nan_to_num(values)))[..., :3] * 255
     laid = grey * (1 - cover) + colour * cover
     unseen = np.isnan(values)[..., None]
-    return np.where(unseen, picture * 0.25 + 191, laid).round().clip(0, 255).astype(np.uint8)
+    return np.where(unseen, _pale(picture), laid).round().clip(0, 255).astype(np.uint8)
+
+
+def _pale(picture: np.ndarray) -> np.ndarray:
+    """What a classifier did not see."""
+    return (picture * 0.25 + 191).round().astype(np.uint8)
 
 
 def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = None) -> Figure:
@@ -86,17 +135,123 @@ def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = 
         _show(grid[row, 0], pictures[row], _photo_title(explanation, row))
         for column in range(columns):
             drawn = overlay(pictures[row], placed[row][column].numpy(), scale, explanation.signed)
-            _show(grid[row, column + 1], drawn, _title(explanation.targets[row][column]))
-        colours = ScalarMappable(scale, SIGNED if explanation.signed else UNSIGNED)
-        bar = figure.colorbar(colours, ax=list(grid[row]), fraction=0.025, pad=0.01)
-        bar.ax.tick_params(labelsize=7)
-        bar.ax.locator_params(nbins=5)
-        bar.set_label("against ← → for" if explanation.signed else "attention →", fontsize=7)
+            _show(grid[row, column + 1], drawn, title_of(explanation.targets[row][column]))
+        _bar(figure, list(grid[row]), scale, explanation.signed)
     shown = "" if columns == explanation.maps.shape[1] else f" · {columns} of {explanation.maps.shape[1]} targets"
     figure.suptitle(
         f"{explanation.method} · {explanation.classifier}{shown}", fontsize=9, x=0.01, ha="left", parse_math=False
     )
     return figure
+
+
+def draw_comparison(photo: Photo, rows: Sequence[PanelRow], alike: Sequence[tuple[str, Tensor]], name: str) -> Figure:
+    """A grid: one row a method, its photo and one panel a target; beneath, how much the rows are alike.
+
+    Args:
+        photo: what all maps lie over.
+        rows: from the top; each is drawn on its own scale, which stands beside it.
+        alike: a title and the rank correlations (R, R) of the rows, for each column, the photo's first.
+        name: of the photo, for the heading.
+
+    At most `MOST_ROWS` rows are drawn, and of the targets no more than make `MOST_PANELS` maps; the heading says so.
+    """
+    drawn, targets = rows[:MOST_ROWS], max(len(row.panels) for row in rows)
+    with_maps = [place for place, row in enumerate(drawn) if row.panels]
+    columns = min(targets, max(1, MOST_PANELS // max(1, len(with_maps))))
+    picture = _at_size_of_maps(photo, rows)
+    heights = _heights(drawn, picture.shape[0] / picture.shape[1])
+    size = ((columns + 1) * _PANEL_INCHES + _BAR_INCHES, sum(heights) + _TITLE_INCHES)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(heights), columns + 1, height_ratios=heights)
+    letters = dict(zip(with_maps, ascii_uppercase, strict=False))
+    for place, row in enumerate(drawn):
+        if place in letters:
+            axes = [figure.add_subplot(grid[place, column]) for column in range(columns + 1)]
+            _draw_row(axes, picture, row, f"{letters[place]} · {row.title}")
+            _bar(figure, axes, row.scale, row.signed)
+        else:
+            _write(figure.add_subplot(grid[place, :]), f"{row.title}\n{row.words}", int(size[0] * _LETTERS_AN_INCH))
+    for column, (heading, matrix) in enumerate(alike[: columns + 1] if len(letters) > 1 else ()):
+        part = matrix[with_maps][:, with_maps].numpy()
+        _draw_matrix(figure.add_subplot(grid[len(drawn), column]), part, list(letters.values()), heading)
+    counts = ((len(drawn), len(rows), "methods"), (columns, targets, "targets"))
+    left_out = [f"{shown} of {there} {what}" for shown, there, what in counts if shown < there]
+    heading = " · ".join([name, *left_out, "one colour scale a row"])
+    figure.suptitle(heading, fontsize=9, x=0.01, ha="left", parse_math=False)
+    return figure
+
+
+def _heights(rows: Sequence[PanelRow], aspect: float) -> list[float]:
+    """Inches of every row, and of the correlations beneath where there are two rows to compare."""
+    maps = sum(bool(row.panels) for row in rows)
+    tall = min(_PANEL_INCHES * aspect + _TITLE_INCHES + _WORDS_INCHES, _TALLEST_INCHES / max(1, maps))
+    heights = [tall if row.panels else _TITLE_INCHES for row in rows]
+    return [*heights, _CELL_INCHES * maps + _TITLE_INCHES] if maps > 1 else heights
+
+
+def _at_size_of_maps(photo: Photo, rows: Sequence[PanelRow]) -> np.ndarray:
+    size = next(panel.values.shape for row in rows for panel in row.panels if panel.values is not None)
+    return np.asarray(open_photo(photo).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def _draw_row(axes: Sequence[Axes], picture: np.ndarray, row: PanelRow, title: str) -> None:
+    """The photo, pale where this classifier did not see it, and the row's maps."""
+    unseen = next(panel.values.isnan() for panel in row.panels if panel.values is not None).cpu().numpy()
+    _show(axes[0], np.where(unseen[..., None], _pale(picture), picture), title)
+    _write_beneath(axes[0], row.words)
+    for place, panel in zip(axes[1:], row.panels, strict=False):
+        if panel.values is None:
+            place.set_title(panel.title, fontsize=8, parse_math=False)
+            place.set_box_aspect(picture.shape[0] / picture.shape[1])
+            _write(place, panel.words, 36, middle=True)
+        else:
+            scale = panel.scale or row.scale
+            _show(place, overlay(picture, panel.values.cpu().numpy(), scale, row.signed), panel.title)
+            _write_beneath(place, panel.words)
+
+
+def _write(axes: Axes, words: str, letters: int, middle: bool = False) -> None:
+    """Words instead of a picture, folded to `letters` a line."""
+    axes.set_axis_off()
+    lines = [line for part in words.splitlines() for line in textwrap.wrap(part, letters)]
+    (x, y), align = ((0.5, 0.5), "center") if middle else ((0.0, 1.0), "left")
+    _words(axes, x, y, "\n".join(lines), align, "center" if middle else "top")
+
+
+def _write_beneath(axes: Axes, words: str) -> None:
+    _words(axes, 0.5, -0.02, words, "center", "top")
+
+
+def _words(axes: Axes, x: float, y: float, words: str, across: str, down: str) -> None:
+    place = axes.transAxes
+    axes.text(x, y, words, ha=across, va=down, fontsize=7.5, color="0.35", transform=place, parse_math=False)
+
+
+def _draw_matrix(axes: Axes, values: np.ndarray, letters: Sequence[str], heading: str) -> None:
+    """Rank correlations of rows by their letters, below the diagonal; "–" where there is none."""
+    count = len(values)
+    below = np.tril(np.ones_like(values, dtype=bool), -1)
+    hidden = np.ma.array(values, mask=~below | np.isnan(values))
+    axes.imshow(hidden, cmap=_ALIKE, vmin=0, vmax=1.4, aspect="auto")
+    for row, column in zip(*np.nonzero(below), strict=True):
+        number = values[row, column]
+        axes.text(column, row, "–" if np.isnan(number) else f"{number:z.2f}", ha="center", va="center", fontsize=6.5)
+    axes.set_xticks(range(count - 1), letters[:-1], fontsize=7)
+    axes.set_yticks(range(1, count), letters[1:], fontsize=7)
+    axes.set_xlim(-0.5, max(count - 1, _LEAST_CELLS) - 0.5)
+    axes.set_ylim(count - 0.5, 0.5)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(heading, fontsize=8, parse_math=False)
+
+
+def _bar(figure: Figure, axes: list[Axes], scale: Normalize, signed: bool) -> None:
+    """The scale of a row of panels, beside it."""
+    bar = figure.colorbar(ScalarMappable(scale, SIGNED if signed else UNSIGNED), ax=axes, fraction=0.025, pad=0.01)
+    bar.ax.tick_params(labelsize=7)
+    bar.ax.locator_params(nbins=5)
+    bar.set_label("against ← → for" if signed else "attention →", fontsize=7)
 
 
 def _placed(explanation: Explanation, photos: Sequence[Photo] | None) -> tuple[list[np.ndarray], list[Tensor]]:
@@ -129,9 +284,15 @@ def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
     axes.set_axis_off()
 
 
-def _title(answer: TargetAnswer) -> str:
-    name = " ".join(answer.name.split())
-    name = name if len(name) <= LONGEST_TITLE else f"{name[: LONGEST_TITLE - 1].rstrip()}…"
+def shortened(name: str) -> str:
+    """A name on one line of a title, cut where it is longer than `LONGEST_TITLE`."""
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_TITLE else f"{name[: LONGEST_TITLE - 1].rstrip()}…"
+
+
+def title_of(answer: TargetAnswer) -> str:
+    """What stands above a map: the target, its probability and its score."""
+    name = shortened(answer.name)
     if answer.probability is not None:
         return f"{name}\n{answer.probability:.1%} · score {answer.score:.2f}"
     return f"{name}\nscore {answer.score:.3g}" if answer.score is not None else name

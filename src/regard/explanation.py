@@ -42,7 +42,9 @@ class Explanation:
         classifier_hash: of its weights and preparation.
         signed: whether values below zero mean evidence against the target.
         per_target: whether the method tells targets apart; if not, all T maps of an image are equal.
-        attention: class-token attention of the last block, (B, heads, h, w), where the method yields it for free.
+        attention: the head's attention to the patches (of the class token in the last block, or of a pool),
+            (B, heads, h, w), where the method yields it for free.
+        prefix: the method's scores of the tokens before the patches, (B, T, P), raw; None where it gives them none.
         not_finite: the images whose maps hold NaN or infinity; empty unless `on_nan` allowed them.
         forwards: forward passes spent, in images.
         backwards: backward passes spent, in images times targets.
@@ -62,6 +64,7 @@ class Explanation:
     signed: bool
     per_target: bool
     attention: Tensor | None = None
+    prefix: Tensor | None = None
     not_finite: tuple[int, ...] = ()
     forwards: int = 0
     backwards: int = 0
@@ -85,11 +88,24 @@ class Explanation:
             geometries=self.geometries[part],
             pictures=self.pictures[part],
             attention=None if self.attention is None else self.attention[part],
+            prefix=None if self.prefix is None else self.prefix[part],
             not_finite=(0,) if image in self.not_finite else (),
         )
 
     def __iter__(self) -> Iterator[Explanation]:
         return (self[image] for image in range(len(self)))
+
+    @property
+    def prefix_mass(self) -> Tensor | None:
+        """Share of |score| on the tokens before the patches, (B, T): Σ_prefix |S| / Σ_all |S|; None without them.
+
+        A diagnostic (CDAM, section 3.7): what registers and the class token hold is not seen on the map. NaN
+        where all scores are zero.
+        """
+        if self.prefix is None:
+            return None
+        before, patches = self.prefix.abs().sum(dim=2), self.maps.abs().sum(dim=(2, 3))
+        return before / (before + patches)
 
     def to_pixels(self, size: tuple[int, int] | None = None, mode: Interpolation = "bilinear") -> Tensor:
         """Maps at the frame's resolution, (B, T, H, W), or at another `size`.
@@ -195,7 +211,7 @@ class Explanation:
 def _fields(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     fields: dict[str, Any] = {name: header[name] for name in _PLAIN}
     fields |= {name: tensors[name] for name in ("maps", "pictures")}
-    fields |= {name: tensors.get(name) for name in ("logits", "attention")}
+    fields |= {name: tensors.get(name) for name in ("logits", "attention", "prefix")}
     fields |= {name: tuple(header[name]) for name in ("not_finite", "notes")}
     fields["targets"] = tuple(tuple(TargetAnswer(**answer) for answer in row) for row in header["targets"])
     fields["geometries"] = tuple(Geometry(**_tuples(geometry)) for geometry in header["geometries"])
@@ -206,7 +222,7 @@ def _tuples(lists: Mapping[str, list[Any]]) -> dict[str, Any]:
     return {name: tuple(values) for name, values in lists.items()}
 
 
-_TENSORS = ("maps", "logits", "pictures", "attention")
+_TENSORS = ("maps", "logits", "pictures", "attention", "prefix")
 _PLAIN = (
     "method",
     "settings",
@@ -235,6 +251,7 @@ def join(parts: Sequence[Explanation]) -> Explanation:
         geometries=tuple(geometry for part in parts for geometry in part.geometries),
         pictures=torch.cat([part.pictures for part in parts]),
         attention=_join([part.attention for part in parts]),
+        prefix=_join([part.prefix for part in parts]),
         not_finite=tuple(i + offset for part, offset in zip(parts, offsets, strict=True) for i in part.not_finite),
         forwards=sum(part.forwards for part in parts),
         backwards=sum(part.backwards for part in parts),

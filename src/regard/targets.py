@@ -277,6 +277,8 @@ class Score(Target):
             raise TargetError("Score reads logits or the embedding", came=f"of={self.of!r}")
         if self.of == "logits":
             class_count(subject)
+        elif subject.width is None:
+            raise no_embedding()
         return self
 
     def scores(self, output: Output) -> Tensor:
@@ -339,8 +341,13 @@ def logits_of(output: Output) -> Tensor:
 def embedding_of(output: Output) -> Tensor:
     """The embedding, or TargetError where it is not known."""
     if output.embedding is None:
-        raise TargetError(
-            "the embedding of this network is not known: no linear layer gives its output",
-            remedy="pass the backbone and its head apart: Classifier(backbone, preparation, head=…)",
-        )
+        raise no_embedding()
     return output.embedding
+
+
+def no_embedding() -> TargetError:
+    """What is said where a target reads an embedding that is not known."""
+    return TargetError(
+        "the embedding of this network is not known: no linear layer gives its output",
+        remedy="pass the backbone and its head apart: Classifier(backbone, preparation, head=…)",
+    )

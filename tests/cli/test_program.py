@@ -43,20 +43,6 @@ def test_methods_says_which_targets_each_answers(monkeypatch, capsys):
     assert listed["attention"]["per_target"] is False
 
 
-def test_models_lists_the_embedded_ones_and_with_a_pattern_those_of_timm(monkeypatch, capsys):
-    _, printed = ask(monkeypatch, capsys, "models", "--json")
-    assert [entry["name"] for entry in json.loads(printed.out)] == ["regard:efficientnet-lite0", "regard:vit-small"]
-    _, printed = ask(monkeypatch, capsys, "models", "timm:resnet1?", "--json")
-    assert {"timm:resnet10", "timm:resnet18"} & {entry["name"] for entry in json.loads(printed.out)}
-    _, printed = ask(monkeypatch, capsys, "models", "no such thing")
-    assert "pip install" in printed.out
-
-
-def test_models_lists_the_labels_of_one(monkeypatch, capsys):
-    _, printed = ask(monkeypatch, capsys, "models", "regard:vit-small", "--labels", "--json")
-    assert json.loads(printed.out)["5"] == "French horn"
-
-
 def test_version_and_no_arguments(monkeypatch, capsys):
     code, printed = ask(monkeypatch, capsys, "--version")
     assert code == 0

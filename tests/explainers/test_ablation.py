@@ -36,7 +36,7 @@ def test_the_map_is_the_loop_over_patches(registers):
     assert explanation.forwards == 3 * regard.TokenAblation(classifier_of(network)).forwards_each == 3 * (2 + 16)
 
 
-def test_patches_of_a_group_go_together_and_share_their_score():
+def test_patches_of_a_group_go_together_and_share_what_they_lose_evenly():
     network, pixels = vit(img_size=(32, 24)), pixels_of(2, (32, 24))
     maps = regard.TokenAblation(classifier_of(network, (32, 24)), group=2)(pixels, 1).maps[:, 0]
     whole = network(pixels)[:, 1].detach()
@@ -45,9 +45,39 @@ def test_patches_of_a_group_go_together_and_share_their_score():
     for group in groups:
         stay = [token for token in range(13) if token not in group]
         handle = network.blocks[0].register_forward_pre_hook(lambda _, given, stay=stay: (given[0][:, stay],))
-        expected[:, [token - 1 for token in group]] = (whole - network(pixels)[:, 1].detach())[:, None]
+        lost = whole - network(pixels)[:, 1].detach()
+        expected[:, [token - 1 for token in group]] = lost[:, None] / len(group)
         handle.remove()
     same(maps.flatten(1), expected)
+
+
+def test_coarse_to_fine_takes_the_patches_of_the_strongest_groups_one_by_one():
+    classifier, pixels = classifier_of(vit()), pixels_of(3)
+    coarse, fine = (regard.TokenAblation(classifier, group=group)(pixels, ALL).maps for group in (2, 1))
+    ablation = regard.TokenAblation(classifier, group=2, refine=0.5)
+    found = ablation(pixels, ALL)
+    for image in range(3):
+        strength = coarse[image, :, ::2, ::2].abs().amax(0).flatten()
+        chosen = strength.topk(2).indices.tolist()
+        for group in range(4):
+            rows, columns = (slice(2 * place, 2 * place + 2) for place in divmod(group, 2))
+            expected = fine if group in chosen else coarse
+            same(found.maps[image, :, rows, columns], expected[image, :, rows, columns], 1e-4)
+    assert found.forwards == 3 * ablation.forwards_each == 3 * (2 + 4 + 1 + 2 * 4)
+
+
+def test_all_groups_refined_are_the_plain_map():
+    classifier, pixels = classifier_of(vit(img_size=(32, 24)), (32, 24)), pixels_of(2, (32, 24))
+    refined = regard.TokenAblation(classifier, group=2, refine=1)(pixels, ALL).maps
+    same(refined, regard.TokenAblation(classifier)(pixels, ALL).maps, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"refine": 0.5}, {"group": 2, "refine": 1.5}, {"group": 2, "refine": "half"}], ids=str
+)
+def test_a_share_of_groups_that_cannot_be_is_refused(wrong):
+    with pytest.raises(UnsupportedError, match="share of groups"):
+        regard.TokenAblation(classifier_of(vit()), **wrong)
 
 
 def test_a_predicted_class_stays_that_of_the_whole_picture():
@@ -84,11 +114,13 @@ def test_of_a_network_of_one_block_both_are_the_same():
     same(last, whole)
 
 
-def test_a_head_that_looks_at_one_patch_alone_gives_no_nan():
-    network = vit()
+def test_without_the_one_patch_that_a_head_looks_at_it_looks_at_the_others():
+    """1 − a has no digits left there: what is taken out is not what is divided by."""
+    network, pixels = vit(), pixels_of(3)
     with torch.no_grad():
-        network.blocks[1].attn.qkv.weight[:48] *= 100
-    assert regard.LastBlockAblation(classifier_of(network))(pixels_of(), ALL).maps.isfinite().all()
+        network.blocks[1].attn.qkv.weight[:48] *= 10
+    maps = regard.LastBlockAblation(classifier_of(network))(pixels, ALL).maps
+    same(maps, by_loop(network, pixels, 1), 1e-4)
 
 
 def test_rows_are_cut_into_passes_of_bounded_size(monkeypatch):

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import regard
-from regard.explainers.cdam import closed_form
-from regard.explainers.class_token import attend, read_rows
+from regard.explainers.class_token import attend, entering_and_read
 from regard.explainers.gradients import of_targets
 from regard.models.taps import Place, differentiable_from, read
 from regard.question import ask
@@ -35,11 +34,10 @@ NETWORKS = {
 
 def all_tokens(classifier, pixels, targets, terms="both"):
     """Scores of all tokens (B, T, N) by the closed form, in the network's own precision."""
-    cdam = regard.CDAM(classifier, form="closed")
+    cdam = regard.CDAM(classifier, form="closed", terms=terms)
     with torch.no_grad():
-        rows = read_rows(classifier, cdam.tokens, cdam.block, pixels)
-        scores, _ = closed_form(cdam.block, rows, classifier, ask(targets, classifier, len(pixels)), terms)
-    return scores
+        point = entering_and_read(classifier, cdam.tokens, pixels)
+        return cdam.evidence(*point, ask(targets, classifier, len(pixels)))[0]
 
 
 def entering_the_last_block(classifier, pixels):
@@ -57,7 +55,7 @@ def test_closed_form_is_the_definition_to_1e_12_in_float64(network):
     scores = all_tokens(classifier_of(network), pixels, ALL)
     for target in ALL:
         expected = definition(network, pixels, lambda logits, target=target: logits[:, target])
-        same(scores[:, target, 1:], expected[:, 1:], 1e-12)
+        same(scores[:, target], expected, 1e-12)
 
 
 def test_closed_form_is_the_definition_to_1e_5_in_float32(network):
@@ -69,7 +67,17 @@ def test_closed_form_is_the_plain_loop_over_heads_and_tokens():
     network, pixels = vit(reg_tokens=4).double(), pixels_of(1).double()
     classifier = classifier_of(network)
     entering = entering_the_last_block(classifier, pixels)[0]
-    same(all_tokens(classifier, pixels, 3)[0, 0], loops(network, entering, 3).scores, 1e-12)
+    same(all_tokens(classifier, pixels, 3)[0, 0, 1:], loops(network, entering, 3).scores[1:], 1e-12)
+
+
+def test_the_class_token_s_own_score_is_that_of_the_definition_only_with_what_its_query_brings():
+    network, pixels = vit().double(), pixels_of(1).double()
+    classifier = classifier_of(network)
+    entering = entering_the_last_block(classifier, pixels)[0]
+    without = loops(network, entering, 3).scores[0]
+    expected = definition(network, pixels, lambda logits: logits[:, 3])[0, 0]
+    assert (without - expected).abs() > 0.05 * expected.abs()
+    same(all_tokens(classifier, pixels, 3)[0, 0, 0], expected, 1e-12)
 
 
 def test_formula_with_biases_in_omega_and_lambda_would_not_pass():
@@ -132,21 +140,22 @@ def test_sums_of_the_terms_over_all_tokens_are_their_closed_values():
     expectation = [(parts.weights * factor).sum(1) for factor in (parts.omegas, parts.lambdas)]
     covariance = ((parts.weights * parts.omegas * parts.lambdas).sum(1) - expectation[0] * expectation[1]).sum()
     same(all_tokens(classifier, pixels, 1, "value").sum(), value, 1e-11)
-    same(all_tokens(classifier, pixels, 1, "routing").sum(), covariance, 1e-11)
+    routing = all_tokens(classifier, pixels, 1, "routing")[0, 0]
+    same(routing[1:].sum() + loops(network, entering, 1).routing[0], covariance, 1e-11)
 
 
 def test_token_without_class_attention_scores_zero_as_if_it_were_not_there():
     network, pixels = vit().double(), pixels_of(1).double()
     classifier = classifier_of(network)
-    block, tokens, unseen = regard.CDAM(classifier).block, classifier.tokens, 7
-    parts, u = block.projections, torch.randn(1, 17, 24, generator=torch.Generator().manual_seed(4)).double()
+    evidence, unseen = regard.CDAM(classifier).evidence, 7
+    parts, u = evidence.reader.projections, torch.randn(1, 17, 24, generator=torch.Generator().manual_seed(4)).double()
     query = torch.einsum("D,hdD->hd", u[0, 0], parts.query) + parts.query_bias
     keys = torch.einsum("hd,hdD->hD", query * parts.scale, parts.key)
     u[0, unseen] = torch.linalg.pinv(keys) @ torch.full((3,), -2000.0, dtype=torch.float64)
     without = torch.cat([u[:, :unseen], u[:, unseen + 1 :]], dim=1)
     entering, question = entering_the_last_block(classifier, pixels), ask(ALL, classifier, 1)
-    scores, output = closed_form(block, attend(parts, entering, u, tokens), classifier, question, "both")
-    expected, answer = closed_form(block, attend(parts, entering, without, tokens), classifier, question, "both")
+    scores, output, _ = evidence(entering, u, question)
+    expected, answer, _ = evidence(entering, without, question)
     assert bool((scores[..., unseen] == 0).all())
     same(torch.cat([scores[..., :unseen], scores[..., unseen + 1 :]], dim=-1), expected, 1e-12)
     same(output.logits, answer.logits, 1e-12)
@@ -160,7 +169,11 @@ def test_prefix_tokens_are_read_but_not_mapped(registers):
     scores = all_tokens(classifier, pixels, ALL)
     assert scores.shape[-1] == 1 + registers + 16
     same(explanation.maps.flatten(2), scores[..., 1 + registers :], 1e-6)
-    weights = read_rows(classifier, cdam.tokens, cdam.block, pixels).weights[:, 0]
+    same(explanation.prefix, scores[..., : 1 + registers], 1e-6)
+    mass = scores.abs()
+    same(explanation.prefix_mass, mass[..., : 1 + registers].sum(-1) / mass.sum(-1), 1e-6)
+    rows = attend(cdam.evidence.reader, cdam.tokens, *entering_and_read(classifier, cdam.tokens, pixels))
+    weights = rows.weights[:, 0].detach()
     same(weights.sum(-1), torch.ones(2, 3), 1e-6)
     same(explanation.attention.flatten(2), weights[..., 1 + registers :], 1e-6)
 

@@ -9,8 +9,8 @@ import torch
 import regard
 from regard.compat import import_optional
 from regard.errors import NotFiniteError, UnsupportedError
-from regard.explainers import cdam as module
 from regard.explainers import class_token
+from regard.explainers.evidence import ClosedForm
 from regard.models import transformer
 from regard.models.taps import Place
 
@@ -38,9 +38,9 @@ NOT_PLAIN = {
     "differential attention": (lambda: vit(attn_layer="diff"), "differs from the network's own"),
 }
 REFUSED = {
-    "a convolutional network": (cnn, "grad-cam"),
-    "a mean over the patches": (lambda: vit(global_pool="avg"), "reads the patches"),
-    "an attention pool": (lambda: vit(global_pool="map", class_token=False), "reads the patches"),
+    "CDAM, convolutions": (regard.CDAM, cnn, "grad-cam"),
+    "attention, convolutions": (regard.AttentionMap, cnn, "grad-cam"),
+    "attention, a mean over the patches": (regard.AttentionMap, lambda: vit(global_pool="avg"), "reads the patches"),
 }
 
 
@@ -75,9 +75,8 @@ def test_two_query_rows_of_a_distilled_network_are_summed(form):
     same(regard.CDAM(classifier_of(network), form=form)(pixels, ALL).maps, class_maps(network, pixels, 2))
 
 
-@pytest.mark.parametrize(("make", "said"), REFUSED.values(), ids=REFUSED)
-@pytest.mark.parametrize("explainer", [regard.CDAM, regard.AttentionMap])
-def test_what_has_no_class_token_at_the_head_is_refused(explainer, make, said):
+@pytest.mark.parametrize(("explainer", "make", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_a_method_cannot_read_is_refused(explainer, make, said):
     with pytest.raises(UnsupportedError) as refusal:
         explainer(classifier_of(make()))
     assert said in str(refusal.value)
@@ -164,8 +163,8 @@ def test_without_a_fault_the_guard_is_silent(form):
 def test_hooking_the_blocks_input_instead_of_the_norms_output_fails_the_guard(monkeypatch):
     found = transformer.find_tokens
 
-    def wrong(classifier):
-        tokens = found(classifier)
+    def wrong(*arguments):
+        tokens = found(*arguments)
         return replace(tokens, attention_input=Place(tokens.blocks[-1], "input"))
 
     monkeypatch.setattr("regard.models.classifier.find_tokens", wrong)
@@ -176,32 +175,32 @@ def test_hooking_the_blocks_input_instead_of_the_norms_output_fails_the_guard(mo
 
 
 def test_a_value_bias_in_omega_fails_the_guard(monkeypatch):
-    formula = module._of_gradient
+    formula = ClosedForm._of_gradient
 
-    def biased(block, rows, gradient, terms):
-        bias = block.projections.value_bias
+    def biased(evidence, rows, gradient):
+        bias = evidence.reader.projections.value_bias
         constant = (gradient[:, :, 0].unflatten(2, bias.shape) * bias).sum(-1).permute(1, 0, 2)
-        return formula(block, rows, gradient, terms) + constant @ rows.weights[:, 0]
+        return formula(evidence, rows, gradient) + constant @ rows.weights[:, 0]
 
-    monkeypatch.setattr(module, "_of_gradient", biased)
+    monkeypatch.setattr(ClosedForm, "_of_gradient", biased)
     with pytest.raises(AssertionError):
         is_the_definition("closed")
 
 
 def test_a_key_bias_in_lambda_fails_the_guard(monkeypatch):
-    formula = module._of_gradient
+    formula = ClosedForm._of_gradient
 
-    def biased(block, rows, gradient, terms):
-        return formula(block, replace(rows, routing=rows.routing + 0.3), gradient, terms)
+    def biased(evidence, rows, gradient):
+        return formula(evidence, replace(rows, routing=rows.routing + 0.3), gradient)
 
-    monkeypatch.setattr(module, "_of_gradient", biased)
+    monkeypatch.setattr(ClosedForm, "_of_gradient", biased)
     with pytest.raises(AssertionError):
         is_the_definition("closed")
 
 
 def opened_with(change, monkeypatch):
-    honest = class_token.open_last_block
-    monkeypatch.setattr(class_token, "open_last_block", lambda *arguments: change(honest(*arguments)))
+    honest = class_token.open_reader
+    monkeypatch.setattr(class_token, "open_reader", lambda *arguments: change(honest(*arguments)))
 
 
 def test_queries_keys_and_values_in_another_order_are_noticed_by_the_self_test(monkeypatch):

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 import regard
-from regard.explainers.cdam import closed_form
-from regard.explainers.class_token import attend
 
 from .networks import CLASSES, class_maps, classifier_of, mlp_head, pixels_of, same, vit
 
@@ -143,15 +141,12 @@ def test_a_concept_s_map_is_the_mean_of_its_examples_and_grows_with_its_vector(f
 
 def test_permuting_the_patch_tokens_permutes_the_map():
     classifier, order = classifier_of(vit().double()), torch.randperm(16, generator=torch.Generator().manual_seed(2))
-    block = regard.CDAM(classifier).block
+    evidence = regard.CDAM(classifier).evidence
     draw = torch.Generator().manual_seed(3)
     entering, u = torch.randn(2, 1, 17, 24, generator=draw).double()
     permuted = torch.cat([u[:, :1], u[:, 1:][:, order]], dim=1)
     question = regard.question.ask(ALL, classifier, 1)
-    plain, moved = (
-        closed_form(block, attend(block.projections, entering, x, classifier.tokens), classifier, question, "both")[0]
-        for x in (u, permuted)
-    )
+    plain, moved = (evidence(entering, x, question)[0] for x in (u, permuted))
     same(moved[..., 1:], plain[..., 1:][..., order], 1e-12)
 
 

@@ -85,8 +85,9 @@ def test_the_best_method_is_chosen_by_the_network():
     assert registry.choose(classifier_of(vit())).name == "cdam"
     assert registry.choose(classifier_of(cnn())).name == "grad-cam"
     assert registry.choose(classifier_of(vit()), "attention").name == "attention"
+    assert registry.choose(classifier_of(vit(global_pool="avg"))).name == "cdam"
     with pytest.raises(UnsupportedError, match="no method explains") as refusal:
-        registry.choose(classifier_of(vit(global_pool="avg")))
+        registry.choose(classifier_of(vit(depth=0)))
     assert "cdam" in refusal.value.came
     assert "grad-cam" in refusal.value.came
 

@@ -39,6 +39,58 @@ def test_the_weights_of_every_block_are_those_of_its_projections(make):
         same(found, (query @ keys.transpose(2, 3) * parts.scale).softmax(-1), 1e-5)
 
 
+@pytest.mark.parametrize("make", PLAIN.values(), ids=PLAIN)
+def test_all_weights_stand_in_the_graph(make):
+    network, pixels = make().eval(), pixels_of()
+    classifier = classifier_of(network)
+    with recorded(network, classifier.tokens.attentions) as weights:
+        answer = classifier.forward(pixels)
+    for gradient in torch.autograd.grad(answer[:, 0].sum(), weights):
+        assert gradient.abs().max() > 0
+
+
+class Pooled(torch.nn.Module):
+    """torch's own attention in the forms in which it can be asked."""
+
+    def __init__(self, narrow, **asked):
+        super().__init__()
+        sizes = {"kdim": 8, "vdim": 8} if narrow else {}
+        self.attention = torch.nn.MultiheadAttention(12, 3, batch_first=asked.pop("batch_first", True), **sizes)
+        self.query, self.asked, self.width = torch.nn.Parameter(torch.randn(2, 12)), asked, 8 if narrow else 12
+
+    def forward(self, tokens):
+        query = self.query[None].expand(len(tokens), -1, -1)
+        given = (query, tokens) if self.attention.batch_first else (query.transpose(0, 1), tokens.transpose(0, 1))
+        return self.attention(given[0], given[1], given[1], **self.asked)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"need_weights": False}, {"average_attn_weights": False}, {"batch_first": False}],
+    ids=["mean weights", "no weights", "all weights", "batch second"],
+)
+def test_torch_s_own_attention_answers_as_it_would_unseen(narrow, asked):
+    torch.manual_seed(0)
+    network = Pooled(narrow, **asked).eval()
+    tokens = torch.randn(2, 5, network.width)
+    expected, expected_weights = network(tokens)
+    with recorded(network, ["attention"]) as weights:
+        found, found_weights = network(tokens)
+    same(found, expected)
+    assert (found_weights is None) == (expected_weights is None)
+    assert expected_weights is None or same(found_weights, expected_weights)
+    assert weights[0].shape == (2, 3, 2, 5)
+
+
+def test_torch_s_own_attention_with_a_mask_is_refused():
+    network = torch.nn.MultiheadAttention(12, 3, batch_first=True).eval()
+    tokens, mask = torch.randn(1, 5, 12), torch.zeros(1, 5, dtype=torch.bool)
+    module = torch.nn.Sequential(network)
+    with pytest.raises(UnsupportedError, match="plain attention"), recorded(module, ["0"]):
+        module[0](tokens, tokens, tokens, key_padding_mask=mask, need_weights=True)
+
+
 NOT_PLAIN = {
     "normalised queries": lambda: vit(qk_norm=True),
     "rotary": lambda: ANATOMY["rotary"][0](),

@@ -11,10 +11,12 @@ import regard
 from regard.compat import import_optional
 from regard.errors import ClassifierError, MissingDependencyError
 from regard.models import catalog
+from regard.models.files import Source
 
 from ..explainers.networks import pixels_of
 
-timm = import_optional("timm", "timm")
+timm, transformers = import_optional("timm", "timm"), import_optional("transformers", "transformers")
+torchvision = import_optional("torchvision.models", "torchvision")
 data = import_optional("timm.data", "timm")
 
 
@@ -126,11 +128,12 @@ def test_an_unknown_network_is_refused_with_the_nearest(name, near):
     assert near in (refusal.value.expected or "").replace(",", " ").split()
 
 
-@pytest.mark.parametrize("name", ["vit_small", "nothing.safetensors", "torchvision:resnet18", ""])
+@pytest.mark.parametrize("name", ["vit_small", "nothing.safetensors", "keras:resnet18", ""])
 def test_what_is_neither_name_nor_file_is_refused_with_what_is(name):
     with pytest.raises(ClassifierError, match="neither a classifier's name nor a file") as refusal:
         regard.load(name)
-    assert "timm:NAME, regard:NAME" in refusal.value.expected
+    for known in ("timm:NAME", "torchvision:NAME", "transformers:NAME", "regard:NAME"):
+        assert known in refusal.value.expected
 
 
 def test_an_unknown_embedded_classifier_is_refused_with_those_there_are():
@@ -140,7 +143,13 @@ def test_an_unknown_embedded_classifier_is_refused_with_those_there_are():
 
 
 @pytest.mark.parametrize(
-    ("package", "name", "extra"), [("regard_embedded", catalog.DEFAULT, "embedded"), ("timm", "timm:test_vit", "timm")]
+    ("package", "name", "extra"),
+    [
+        ("regard_embedded", catalog.DEFAULT, "embedded"),
+        ("timm", "timm:test_vit", "timm"),
+        ("torchvision", "torchvision:resnet18", "torchvision"),
+        ("transformers", "transformers:a/folder", "transformers"),
+    ],
 )
 def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch, package, name, extra):
     find = importlib.util.find_spec
@@ -149,7 +158,57 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(monkey
         regard.load(name)
     assert refusal.value.remedy == f'pip install "regard[{extra}]"'
     kinds = {entry.name.partition(":")[0] for entry in catalog.listed("*")}
-    assert kinds == {"regard", "timm"} - {name.partition(":")[0]}
+    assert kinds == {"regard", "timm", "torchvision"} - {name.partition(":")[0]}
+
+
+@pytest.mark.parametrize(
+    ("source", "make"),
+    [
+        (Source("timm:test_vit", {"num_classes": 3}), lambda: timm.create_model("test_vit", num_classes=3)),
+        (Source("torchvision:resnet18", {"num_classes": 3}), lambda: torchvision.resnet18(num_classes=3)),
+        (
+            Source("transformers:ViTModel", {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3}),
+            lambda: transformers.ViTModel(
+                transformers.ViTConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=3)
+            ),
+        ),
+    ],
+    ids=["timm", "torchvision", "transformers"],
+)
+def test_a_source_is_built_again_without_any_network(source, make):
+    built, expected = catalog.build(source), make()
+    assert type(built) is type(expected)
+    shapes = [{name: tensor.shape for name, tensor in network.state_dict().items()} for network in (built, expected)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "message"),
+    [
+        ("", {}, "'' names no architecture"),
+        ("vit_small", {}, "names no architecture"),
+        ("keras:vit", {}, "names no architecture"),
+        ("regard:vit-small", {}, "names no architecture"),
+        ("timm:no_such_network", {}, "timm has no network"),
+        ("torchvision:no_such_network", {}, "torchvision has no classification network"),
+        ("torchvision:fcn_resnet50", {}, "torchvision has no classification network"),
+        ("transformers:NoSuchModel", {}, "transformers has no model 'NoSuchModel'"),
+        ("transformers:pipeline", {}, "transformers has no model 'pipeline'"),
+        ("transformers:ViTModel", {"hidden_size": "wide"}, "cannot build transformers:ViTModel"),
+        ("timm:test_vit", {"nonsense": 1}, "cannot build timm:test_vit"),
+        ("torchvision:resnet18", {"nonsense": 1}, "cannot build torchvision:resnet18"),
+    ],
+)
+def test_a_source_that_cannot_be_built_is_refused(architecture, arguments, message):
+    with pytest.raises(ClassifierError, match=message):
+        catalog.build(Source(architecture, arguments))
+
+
+@pytest.mark.parametrize("labels", ["cat", [], 3, [1, 2], ["cat", " "], ["cat", None]], ids=repr)
+@pytest.mark.parametrize("name", ["timm:test_vit", "torchvision:resnet18", "transformers:a/folder"])
+def test_labels_that_are_no_list_of_names_are_refused(name, labels):
+    with pytest.raises(ClassifierError, match="labels are a list of names"):
+        regard.load(name, pretrained=False, labels=labels)
 
 
 def test_bfloat16_converts_the_weights_that_load_itself_made():
@@ -197,6 +256,8 @@ def test_a_device_that_is_not_there_is_refused(device):
         ),
         ("timm:test_vit?", ["timm:test_vit2", "timm:test_vit3", "timm:test_vit4"]),
         ("*net-lite0", ["regard:efficientnet-lite0"]),
+        ("torchvision:resnet1*", ["torchvision:resnet101", "torchvision:resnet152", "torchvision:resnet18"]),
+        ("torchvision:no such", []),
         ("nothing of that name", []),
     ],
 )
@@ -210,6 +271,8 @@ def test_lists_say_which_weights_there_are():
     about = {entry.name: entry.about for entry in catalog.listed("*")}
     assert about["timm:test_vit"] == "weights to fetch"
     assert about["timm:test_vit_relpos"] == "random weights only"
+    assert about["torchvision:vit_b_16"] == "weights to fetch"
+    assert "torchvision:fcn_resnet50" not in about
     assert "Imagenette" in about["regard:vit-small"]
     assert len(about) > 1000
     assert catalog.DEFAULT in about

@@ -325,3 +325,13 @@ class Pooled(Backbone):
 
 def test_the_embedding_of_a_backbone_without_a_class_token_is_what_it_pools():
     assert classifier_of(Pooled())(pixels_of()).equal(pixels_of().flatten(2)[:, :, :4].mean(1))
+
+
+def test_a_first_layer_that_works_in_place_leaves_the_caller_s_pixels():
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)).eval()
+    classifier, pixels = classifier_of(network), pixels_of(2)
+    before = pixels.clone()
+    classifier(pixels)
+    classifier.embed(pixels)
+    regard.Random(classifier)(pixels, 0)
+    assert pixels.equal(before)

@@ -5,7 +5,7 @@ import torch
 
 from regard.compat import import_optional
 from regard.errors import PixelsError, UnsupportedError
-from regard.models import passes
+from regard.models import dropping, passes
 
 from ..explainers.networks import CLASSES, WIDTH, classifier_of, cnn, loud, pixels_of, same, vision_transformer, vit
 
@@ -36,7 +36,7 @@ def by_hand(network, picture, kept):
 
 
 def dropped(classifier, pixels, owners=OWNERS, kept=KEPT):
-    return passes.dropped(classifier, pixels, torch.tensor(owners), [torch.tensor(patches) for patches in kept])
+    return dropping.dropped(classifier, pixels, torch.tensor(owners), [torch.tensor(patches) for patches in kept])
 
 
 @pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
@@ -96,7 +96,7 @@ def test_dropping_is_hiding_keys_from_every_attention(registers):
 
 def test_dropping_all_leaves_what_the_class_token_knows_by_itself():
     network, pixels = vit(), pixels_of(2)
-    answers = passes.dropped(classifier_of(network), pixels, torch.tensor([0, 1]), [torch.arange(0)] * 2)
+    answers = dropping.dropped(classifier_of(network), pixels, torch.tensor([0, 1]), [torch.arange(0)] * 2)
     same(answers[:1], by_hand(network, pixels[:1], [])[None])
     assert answers[0].equal(answers[1])
 
@@ -104,7 +104,7 @@ def test_dropping_all_leaves_what_the_class_token_knows_by_itself():
 def test_an_average_over_no_patches_is_refused():
     classifier = classifier_of(vit(class_token=False, global_pool="avg"))
     with pytest.raises((PixelsError, UnsupportedError)):
-        passes.dropped(classifier, pixels_of(2), torch.tensor([0]), [torch.arange(0)])
+        dropping.dropped(classifier, pixels_of(2), torch.tensor([0]), [torch.arange(0)])
 
 
 def test_jobs_of_equal_length_share_passes_of_their_own_length():
@@ -135,12 +135,33 @@ def test_a_network_without_tokens_is_refused_with_what_to_do():
     assert "fill" in refusal.value.remedy
 
 
-@pytest.mark.parametrize(("name", "side"), [("eva02_tiny_patch14_224", 14), ("vit_small_patch16_dinov3", 16)])
-def test_rotary_positions_are_refused_by_name(name, side):
-    classifier = classifier_of(tiny(name, side), size=2 * side)
-    with pytest.raises(UnsupportedError, match="cannot drop tokens") as refusal:
-        dropped(classifier, pixels_of(1, (2 * side, 2 * side)), [0], [[0, 2]])
-    assert "rotary" in refusal.value.came
+ROTARY = {
+    "eva02": ("eva02_tiny_patch14_224", 14),
+    "dinov3": ("vit_small_patch16_dinov3", 16),
+    "a rotation of its own for every head and block": ("vit_base_patch16_rope_mixed_224", 16),
+}
+
+
+@pytest.mark.parametrize(("name", "side"), ROTARY.values(), ids=ROTARY)
+def test_under_rotary_positions_dropping_is_hiding_the_token_from_every_block(name, side):
+    """The network's own mask hides keys, and positions stay with their tokens."""
+    network = tiny(name, side, img_size=4 * side, global_pool="token").double()
+    pixels = pixels_of(3, (4 * side, 4 * side)).double()
+    classifier = classifier_of(network, size=4 * side)
+    answers = dropped(classifier, pixels)
+    prefix = classifier.tokens.prefix
+    for answer, owner, kept in zip(answers, OWNERS, KEPT, strict=True):
+        seen = [*range(prefix), *(prefix + patch for patch in kept)]
+        mask = torch.full((1, 1, 1, prefix + 16), -torch.inf, dtype=torch.float64)
+        mask[..., seen] = 0
+        features = network.forward_features(pixels[owner : owner + 1], attn_mask=mask)
+        same(answer, network.forward_head(features)[0], 1e-10)
+
+
+def test_positions_that_are_not_taken_away_with_their_tokens_would_be_noticed(monkeypatch):
+    monkeypatch.setattr(dropping, "_of_patches", lambda value, *_: value)
+    tokens = classifier_of(tiny("vit_small_patch16_dinov3", 16, img_size=64), size=64).tokens
+    assert tokens.cannot_drop is not None
 
 
 @pytest.mark.parametrize(
@@ -153,8 +174,19 @@ def test_rotary_positions_are_refused_by_name(name, side):
     ],
 )
 def test_blocks_that_need_every_token_in_its_place_are_refused(name):
-    with pytest.raises(UnsupportedError):
-        dropped(classifier_of(tiny(name)), pixels_of(1), [0], [[0, 2]])
+    classifier = classifier_of(tiny(name))
+    with pytest.raises(UnsupportedError) as refusal:
+        dropped(classifier, pixels_of(1), [0], [[0, 2]])
+    assert classifier.tokens is None or classifier.tokens.cannot_drop == refusal.value.came
+
+
+def test_positions_that_blocks_add_by_place_are_noticed_by_another_order_of_tokens():
+    class ByPlace(vision_transformer.Block):
+        def forward(self, x, **_):
+            return super().forward(x + torch.linspace(-1, 1, x.shape[1])[:, None] * torch.linspace(-1, 1, WIDTH))
+
+    refusal = classifier_of(vit(block_fn=ByPlace)).tokens.cannot_drop
+    assert refusal == "its tokens do not carry their positions with them"
 
 
 class Prompted(vision_transformer.VisionTransformer):
@@ -186,7 +218,7 @@ def test_tokens_that_nobody_declared_are_not_taken_for_patches():
 )
 def test_patches_that_are_not_there_are_refused_with_the_job(kept):
     with pytest.raises(PixelsError, match="patch") as refusal:
-        passes.dropped(classifier_of(vit()), pixels_of(2), torch.tensor([0, 1]), [torch.arange(3), kept])
+        dropping.dropped(classifier_of(vit()), pixels_of(2), torch.tensor([0, 1]), [torch.arange(3), kept])
     assert "job 1" in refusal.value.came
 
 
@@ -195,7 +227,9 @@ def test_patches_that_are_not_there_are_refused_with_the_job(kept):
 )
 def test_jobs_without_an_image_or_a_kept_set_are_refused(owners, kept):
     with pytest.raises(PixelsError):
-        passes.dropped(classifier_of(vit()), pixels_of(2), torch.tensor(owners).long(), [torch.tensor(k) for k in kept])
+        dropping.dropped(
+            classifier_of(vit()), pixels_of(2), torch.tensor(owners).long(), [torch.tensor(k) for k in kept]
+        )
 
 
 def fails_with_fewer_tokens(_, arguments, __):

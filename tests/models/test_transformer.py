@@ -82,6 +82,60 @@ class OfTuples(Dinov2):
         return tokens[:, 0]
 
 
+class Rotated(nn.Module):
+    def __init__(self, attention):
+        super().__init__()
+        self.qkv, self.proj, self.num_heads = attention.qkv, attention.proj, 3
+
+    def forward(self, tokens, rotation):
+        query, key, value = self.qkv(tokens).unflatten(2, (3, 3, 8)).permute(2, 0, 3, 1, 4)
+        prefix = query.shape[2] - rotation.shape[-2]
+        query, key = (torch.cat([part[:, :, :prefix], part[:, :, prefix:] * rotation], dim=2) for part in (query, key))
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class InList(nn.Module):
+    """A block that takes pictures of several sizes as a list, with the rotation of each, and returns a list."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.norm1, self.attn, self.norm2, self.mlp = block.norm1, Rotated(block.attn), block.norm2, block.mlp
+
+    def forward(self, listed, rotations):
+        return [self.one(tokens, rotation) for tokens, rotation in zip(listed, rotations, strict=True)]
+
+    def one(self, tokens, rotation):
+        tokens = tokens + self.attn(self.norm1(tokens), rotation)
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class OfLists(nn.Module):
+    """The way of facebookresearch's DINOv3: one picture is a list of one, and a norm apart for the class token."""
+
+    def __init__(self):
+        super().__init__()
+        inner = vit(reg_tokens=2)
+        self.patch_embed, self.cls_norm, self.norm = inner.patch_embed, nn.LayerNorm(WIDTH), inner.norm
+        self.blocks = nn.ModuleList(InList(block) for block in inner.blocks)
+        self.cls_token = nn.Parameter(torch.randn(1, 3, WIDTH, generator=torch.Generator().manual_seed(5)))
+        self.head = nn.Identity()
+
+    def forward(self, pixels):
+        tokens = torch.cat([self.cls_token.expand(len(pixels), -1, -1), self.patch_embed(pixels)], dim=1)
+        listed = [tokens]
+        for block in self.blocks:
+            rotations = [torch.linspace(0.5, 2, tokens.shape[1] - 3)[:, None].to(tokens) for tokens in listed]
+            listed = block(listed, rotations)
+        return self.head(self.cls_norm(listed[0][:, :3])[:, 0])
+
+
+def open_clip(**changes):
+    plain = {"image_size": 32, "patch_size": 8, "width": WIDTH, "layers": 2, "heads": 3, "mlp_ratio": 2}
+    kind = import_optional("open_clip.transformer", "test").VisionTransformer
+    return loud(kind(**plain | {"output_dim": 16} | changes))
+
+
 # make, frame's side, patch, prefix, rows that the head reads, last block, what its attention reads
 ANATOMY = {
     "timm": (vit, 32, (8, 8), 1, (0,), "blocks.1", "output of 'blocks.1.norm1'"),
@@ -98,7 +152,7 @@ ANATOMY = {
     ),
     "attention pooling": (
         lambda: tiny("vit_base_patch16_siglip_224"),
-        *(32, (16, 16), 0, None, "blocks.1", "output of 'blocks.1.norm1'"),
+        *(32, (16, 16), 0, None, "blocks.1", "input of 'attn_pool.kv'"),
     ),
     "rotary": (
         lambda: tiny("eva02_tiny_patch14_224", 14),
@@ -117,6 +171,19 @@ ANATOMY = {
     "DINOv2": (lambda: Dinov2(4), 32, (8, 8), 5, (0,), "blocks.1", "output of 'blocks.1.norm1'"),
     "chunks of blocks": (Chunked, 32, (8, 8), 1, (0,), "blocks.1.1", "output of 'blocks.1.1.norm1'"),
     "tuples": (OfTuples, 32, (8, 8), 1, (0,), "blocks.1", "output of 'blocks.1.layernorm_before'"),
+    "lists": (OfLists, 32, (8, 8), 3, (0,), "blocks.1", "output of 'blocks.1.norm1'"),
+    "open_clip": (
+        open_clip,
+        *(32, (8, 8), 1, (0,), "transformer.resblocks.1", "output of 'transformer.resblocks.1.ln_1'"),
+    ),
+    "open_clip, averaged": (
+        lambda: open_clip(pool_type="avg"),
+        *(32, (8, 8), 1, None, "transformer.resblocks.1", "output of 'transformer.resblocks.1.ln_1'"),
+    ),
+    "open_clip, attention pooling": (
+        lambda: open_clip(attentional_pool=True, attn_pooler_queries=4, attn_pooler_heads=2),
+        *(32, (8, 8), 1, None, "transformer.resblocks.1", "output of 'attn_pool.ln_k'"),
+    ),
     "torchvision": (
         lambda: loud(torchvision.VisionTransformer(32, 8, 2, 3, WIDTH, 48, num_classes=CLASSES)),
         *(32, (8, 8), 1, (0,), "encoder.layers.encoder_layer_1", "output of 'encoder.layers.encoder_layer_1.ln_1'"),
@@ -141,7 +208,6 @@ def test_the_anatomy_is_found(make, side, patch, prefix, rows, last, source):
     tokens = classifier_of(network, side).tokens
     assert (tokens.patch, tokens.prefix, tokens.rows) == (patch, prefix, rows)
     assert (len(tokens.blocks), tokens.blocks[-1], str(tokens.attention_input)) == (2, last, source)
-    assert (tokens.cannot_drop is not None) == (getattr(network, "rope", None) is not None)
     (entering,), _ = read(network, [Place(tokens.blocks[0], "input")], lambda: network(pixels), stop=True)
     assert entering.shape == (2, prefix + tokens.patches(pixels), WIDTH)
 
@@ -159,6 +225,43 @@ def test_frames_that_are_not_square_have_their_own_grid(registers):
     tokens = classifier_of(vit(img_size=(32, 72), reg_tokens=registers), (32, 72)).tokens
     assert tokens.grid(pixels_of(1, (32, 72))) == (4, 9)
     assert tokens.prefix == 1 + registers
+
+
+POOLS = {
+    "timm": (lambda: tiny("vit_base_patch16_siglip_224"), "attn_pool"),
+    "timm, beside a class token": (lambda: vit(global_pool="map"), "attn_pool"),
+    "timm, several queries": (
+        lambda: vit(global_pool="map", class_token=False, pool_include_prefix=True),
+        "attn_pool",
+    ),
+    "transformers": (lambda: hugging_face("SiglipVision", "SiglipVisionModel"), "head.attention"),
+    "open_clip": (ANATOMY["open_clip, attention pooling"][0], "attn_pool.attn"),
+    "average": (lambda: vit(global_pool="avg"), None),
+    "class token": (vit, None),
+}
+
+
+@pytest.mark.parametrize(("make", "pool"), POOLS.values(), ids=POOLS)
+def test_an_attention_that_gathers_the_patches_is_found(make, pool):
+    found = classifier_of(make()).tokens.pool
+    assert found == pool or (pool and found.endswith(f".{pool}"))  # transformers 4 holds the network one level deeper
+
+
+def test_a_pool_beside_another_path_from_the_patches_is_none():
+    network = vit(class_token=False, global_pool="map", num_classes=0)
+    pool = network.attn_pool
+
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = pool
+
+        def forward(self, tokens, **_):
+            return self.pool(tokens) + tokens.mean(1)
+
+    network.attn_pool = Beside()
+    tokens = classifier_of(network).tokens
+    assert (tokens.pool, tokens.rows) == (None, None)
 
 
 def test_a_transformer_inside_another_module_is_found():
@@ -227,8 +330,9 @@ def test_a_head_of_one_s_own_that_reads_patches_is_seen_to(pool):
 
 
 def test_looking_for_the_anatomy_leaves_no_trace_also_where_it_fails():
-    network, classifier = vit().train(), classifier_of(cnn())
-    classifier.module = network
+    network = vit()
+    classifier = classifier_of(network)
+    network.train()
     random = torch.get_rng_state()
     assert find_tokens(classifier) is not None
     handle = network.blocks[1].register_forward_hook(lambda *_: 1 / 0)

@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 
+from regard.cli.compare import compare
 from regard.cli.explain import explain
 from regard.cli.methods import methods
 from regard.cli.models import models
+from regard.cli.train import train
 
 app = typer.Typer(
     name="regard",
@@ -25,8 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (explain, models, methods):
+for command in (explain, compare, models, methods):
     app.command()(command)
+app.add_typer(train)
 
 
 def _print_version(wanted: bool) -> None:

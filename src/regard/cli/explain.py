@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.output import announce, print_json, printable, tracked
-from regard.cli.photos import find_photos, image_of, named
+from regard.cli.asked import class_asked, concept_asked, described
+from regard.cli.output import print_json
+from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photo_facts, photos_left, summary
+from regard.cli.photos import find_photos
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from regard.explanation import Explanation
     from regard.models.classifier import Classifier
     from regard.runs import Run
+
+DRAWING_SECONDS = 0.25
+"""About what one picture takes to draw and write."""
 
 
 def explain(
@@ -67,34 +70,26 @@ def explain(
     _check_question(explainer, targets)
     configuration = _configuration(subject, explainer, targets, precision)
     results = Run.open(run or new_folder("explain", Path("regard-runs")), "explain", configuration, force)
-    left, each = _left(results, paths), explainer.forwards_each
-    seconds = _seconds(subject, each, len(left))
-    if seconds > 2:
-        announce(f"photos to explain: {len(left)}, forward passes: {each * len(left)}; about {seconds:.0f} s")
-    failed = 0
-    try:
-        for path, name in tracked(left, seconds, f"{explainer.name} on {subject.name}"):
-            failed += not _explain_one(results, explainer, targets, path, name)
-    except KeyboardInterrupt:
-        results.log("interrupted")
-        announce(f"stopped; give the same command with --run {results.folder} to go on")
-        raise typer.Exit(1) from None
+    left, forwards = photos_left(results, paths), explainer.forwards_each
+    seconds = forwards * pass_seconds(subject) + DRAWING_SECONDS
+    failed = each_photo(
+        results,
+        left,
+        forwards,
+        seconds,
+        f"{explainer.name} on {subject.name}",
+        lambda path, name: _explain_one(results, explainer, targets, path, name),
+    )
     results.finish(classifier={"name": subject.name, "hash": subject.hash}, photos=len(paths), failed=failed)
-    print_json(_summary(results)) if as_json else _print_summary(results, explainer)
+    print_json(summary(results)) if as_json else _print_summary(results, explainer)
     raise typer.Exit(1 if failed else 0)
 
 
 def _targets(subject: Classifier, labels: list[str], concepts: list[str], top: int) -> list[Any]:
-    from regard.concepts import Concept
-    from regard.errors import TargetError
     from regard.question import default_targets
 
-    targets: list[Any] = [int(label) if re.fullmatch("-?[0-9]+", label) else label for label in labels]
-    for text in concepts:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise TargetError("a concept is given as NAME=FOLDER", came=text)
-        targets.append(Concept.from_images(subject, find_photos([folder]), name))
+    targets: list[Any] = [class_asked(label) for label in labels]
+    targets += [concept_asked(subject, text) for text in concepts]
     return targets or list(default_targets(subject, top))
 
 
@@ -109,40 +104,9 @@ def _configuration(subject: Classifier, explainer: Explainer, targets: list[Any]
         "classifier_hash": subject.hash,
         "method": explainer.name,
         "settings": dict(explainer.settings),
-        "targets": [_described(target) for target in targets],
+        "targets": [described(target) for target in targets],
         "precision": precision,
     }
-
-
-def _described(target: Any) -> str:
-    direction: Tensor | None = getattr(target, "direction", None)
-    if direction is None:
-        return repr(target)
-    return f"{target!r} {hashlib.sha256(direction.numpy().tobytes()).hexdigest()[:16]}"
-
-
-def _left(results: Run, paths: list[Path]) -> list[tuple[Path, str]]:
-    """Photos that are still to be explained, each with the name of its results: new ones, failed ones, changed ones."""
-    done = {row["image"]: row for row in results.rows() if row["status"] == "explained"}
-    left = [
-        path for path in paths if image_of(path) not in done or done[image_of(path)]["photo_sha256"] != _sha256(path)
-    ]
-    results.forget({image_of(path) for path in left})
-    kept = done.keys() - {image_of(path) for path in left}
-    return named(left, {Path(done[image]["picture"]).stem for image in kept})
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _seconds(subject: Classifier, forwards: int, photos: int) -> float:
-    """About how long the photos will take: passes like one that is timed, and a quarter of a second to draw each."""
-    import time
-
-    start = time.perf_counter()
-    subject(subject.picture())
-    return photos * (forwards * (time.perf_counter() - start) + 0.25)
 
 
 def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: Path, name: str) -> bool:
@@ -152,15 +116,7 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
     try:
         explanation = explainer(path, targets)
     except (PhotoError, NotFiniteError) as reason:
-        announce(printable(f"failed: {reason}"))
-        row = {
-            "image": image_of(path),
-            "method": explainer.name,
-            "target": "",
-            "status": "failed",
-            "error": printable(str(reason)),
-        }
-        results.write_rows([row])
+        results.write_rows([failed_row(path, explainer.name, reason)])
         return False
     files = {"picture": f"pictures/{name}.png", "maps": f"maps/{name}.safetensors"}
     for file in files.values():
@@ -172,7 +128,7 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
 
 
 def _rows(explanation: Explanation, path: Path, files: dict[str, str]) -> list[dict[str, Any]]:
-    photo = {"image": image_of(path), "photo_sha256": _sha256(path)}
+    photo = photo_facts(path)
     return [
         {
             **photo,
@@ -200,10 +156,6 @@ def strongest_place(values: Tensor) -> str:
     down = ("upper", "middle", "lower")[min(2, 3 * row // height)]
     across = ("left", "centre", "right")[min(2, 3 * column // width)]
     return "centre" if (down, across) == ("middle", "centre") else f"{down} {across}"
-
-
-def _summary(results: Run) -> dict[str, Any]:
-    return {"run": str(results.folder), "configuration_hash": results.configuration_hash, "rows": results.rows()}
 
 
 def _print_summary(results: Run, explainer: Explainer) -> None:

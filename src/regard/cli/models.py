@@ -1,36 +1,133 @@
-"""`regard models`: which classifiers can be named, and what one of them is."""
+"""`regard models`: which classifiers can be named, what each can be explained with, and which layers there are."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regard.cli.output import print_json, print_table
+from regard.cli.output import announce, print_json, print_table, tracked
+
+if TYPE_CHECKING:
+    from regard.models.classifier import Classifier
+    from regard.models.offers import Listed
+
+MOST_DESCRIBED = 10
+"""Of more names than these only the names are printed: each network that is described is built."""
+_SECONDS_EACH = 2.0
 
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="Part of a name, or a shell pattern.")] = "regard:",
+    pattern: Annotated[
+        str, typer.Argument(help="Part of a name, a shell pattern, a classifier file, or transformers:FOLDER.")
+    ] = "regard:",
     labels: Annotated[bool, typer.Option("--labels", help="List the classes of the one model named.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="List every layer that can be tapped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List classifiers by name: the embedded ones, and with a pattern those of timm.
+    """List classifiers by name: the embedded ones, and with a pattern those of timm and torchvision.
+
+    Up to ten are built, with random weights, and described: which methods explain them, and where maps come from.
 
     Example: regard models "timm:*dinov2*"
     """
-    from regard.models.catalog import listed, load
-
     if labels:
-        names = load(pattern, pretrained=False).labels if pattern.startswith("timm:") else load(pattern).labels
-        rows = list(enumerate(names or []))
+        rows = list(enumerate(_loaded(pattern).labels or []))
         print_json(dict(rows)) if as_json else print_table(["class", "label"], [[str(i), name] for i, name in rows])
         return
-    found = listed(pattern)
+    found = _found(pattern)
+    many = len(found) > MOST_DESCRIBED
+    described = [vars(entry) for entry in found] if many else _described(found)
     if as_json:
-        print_json([vars(entry) for entry in found])
-    elif found:
-        print_table(["name", "what it is"], [[entry.name, entry.about] for entry in found])
+        print_json(described)
+    elif described:
+        _print_found(described)
+        if layers:
+            _print_layers(described)
     else:
         print(
-            f'no classifier matches {pattern!r}; "regard:" needs pip install "regard[embedded]", "timm:" the extra timm'
+            f'no classifier matches {pattern!r}; "regard:" needs pip install "regard[embedded]", "timm:" and'
+            ' "torchvision:" the extras of these names'
         )
+    if many:
+        announce(f"{len(found)} names; {MOST_DESCRIBED} or fewer are described: give more of the name, or a pattern")
+
+
+def _found(pattern: str) -> list[Listed]:
+    """What is listed under a pattern; else the one file or folder of transformers that it names."""
+    from regard.models.catalog import listed
+    from regard.models.offers import Listed
+
+    hub, _, rest = pattern.partition(":")
+    one_s_own = Path(pattern).is_file() or (hub == "transformers" and bool(rest) and not set("*?[") & set(rest))
+    return listed(pattern) or ([Listed(pattern, "one's own")] if one_s_own else [])
+
+
+def _loaded(name: str) -> Classifier:
+    """The classifier; one whose weights would have to be fetched, with random weights."""
+    from regard.models.catalog import load
+
+    if not name.startswith(("timm:", "torchvision:", "transformers:")):
+        return load(name)
+    classifier = load(name, pretrained=False)
+    _wake(classifier)
+    return classifier
+
+
+def _wake(classifier: Classifier) -> None:
+    """Draw the weights that begin as zeros: through a head of zeros (torchvision's transformers) nothing is seen."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in classifier.module.parameters():
+            if not bool(parameter.any()):
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+
+
+def _described(found: list[Listed]) -> list[dict[str, Any]]:
+    """Each with its description, or the problem that keeps it from being built; that of one alone is raised."""
+    from regard.cli.description import description
+    from regard.errors import RegardError
+
+    described = []
+    for entry in tracked(found, _SECONDS_EACH * len(found), "building"):
+        try:
+            about = description(_loaded(entry.name))
+        except RegardError as reason:
+            if len(found) == 1:
+                raise
+            about = {"problem": " ".join(str(reason).split())}
+        described.append(vars(entry) | about)
+    return described
+
+
+def _print_found(described: list[dict[str, Any]]) -> None:
+    from regard.cli.description import in_words
+
+    if not any("methods" in entry or "problem" in entry for entry in described):
+        print_table(["name", "what it is"], [[entry["name"], entry["about"]] for entry in described])
+        return
+    print_table(
+        ["name", "what it is", "explained by", "where maps come from"],
+        [
+            [
+                entry["name"],
+                entry["about"],
+                ", ".join(entry.get("methods", [])),
+                entry.get("problem") or in_words(entry),
+            ]
+            for entry in described
+        ],
+    )
+
+
+def _print_layers(described: list[dict[str, Any]]) -> None:
+    rows = [
+        [entry["name"], layer["path"], layer["kind"], "×".join(map(str, layer["shape"]))]
+        for entry in described
+        for layer in entry.get("layers", [])
+    ]
+    print()
+    print_table(["name", "layer", "type", "output of one picture"], rows)

@@ -11,11 +11,20 @@ import torch
 from torch import Tensor
 
 from regard.errors import UnsupportedError
-from regard.explainers.class_token import ReadRows, anatomy, on_grid, opened_block, read_rows, reads_prefix
+from regard.explainers.class_token import (
+    ReadRows,
+    anatomy,
+    attend,
+    entering_and_read,
+    on_grid,
+    opened_reader,
+    queries_of,
+)
 from regard.explainers.explainer import Explainer, Found
-from regard.models import passes
 from regard.models.classifier import Classifier
+from regard.models.dropping import dropped_answers
 from regard.question import Question
+from regard.targets import Output
 
 WHOLE_PASSES = 2
 """Passes of whole pictures: for the answer, and for the tokens that enter the blocks."""
@@ -31,11 +40,13 @@ class TokenAblation(Explainer):
 
     Args:
         classifier: of a transformer that can drop tokens.
-        group: side of square groups of patches that are taken away together and share their score; 1 for each patch
-            by itself, 2 for a quarter of the passes.
+        group: side of square groups of patches that are taken away together; what they lose is spread evenly over
+            them. 1 for each patch by itself, 2 for a quarter of the passes.
+        refine: coarse to fine: the share of groups, those that lose or gain most for any target, whose patches are
+            then taken away one by one. 0 leaves all groups whole.
 
-    Cost: one forward per group of patches at one group less, whatever the number of targets, in full chunks across
-    images.
+    Cost: one forward per group of patches at one group less, and one per patch of the refined groups, whatever the
+    number of targets, in full chunks across images.
 
     Raises:
         UnsupportedError: no transformer over one grid of tokens, or one that cannot drop them.
@@ -46,34 +57,58 @@ class TokenAblation(Explainer):
     networks: ClassVar[str] = "vision transformers that can drop tokens"
     signed: ClassVar[bool] = True
 
-    def __init__(self, classifier: Classifier, *, group: int = 1) -> None:
+    def __init__(self, classifier: Classifier, *, group: int = 1, refine: float = 0.0) -> None:
         super().__init__(classifier)
         if type(group) is not int or group < 1:
             raise UnsupportedError("a group of patches has a whole number of patches a side", came=repr(group))
+        if not (isinstance(refine, (int, float)) and 0 <= refine <= 1) or (refine and group == 1):
+            raise UnsupportedError(
+                "a share of groups is refined",
+                came=f"refine={refine!r}, group={group}",
+                expected="0 to 1, group above 1",
+            )
         self.tokens = anatomy(classifier, self.name)
         if self.tokens.cannot_drop is not None:
             raise UnsupportedError(f"{self.name} removes tokens", came=self.tokens.cannot_drop)
-        self.group = group
-        self.settings = {"group": group}
+        self.group, self.refine = group, refine
+        self.settings = {"group": group, "refine": refine}
         groups = self._groups(*self.tokens.grid(classifier.picture()))
-        self.forwards_each = int(groups.max()) + 1 + WHOLE_PASSES
+        refined = groups.bincount().sort(descending=True).values[: self._refined(groups)].sum()
+        self.forwards_each = len(groups.unique()) + int(refined) + WHOLE_PASSES + bool(refined)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         output = self.classifier.respond(pixels)
-        asked, groups = question.fixed(output), self._groups(*self.tokens.grid(pixels))
-        count = int(groups.max()) + 1
-        images = torch.arange(len(pixels)).repeat_interleave(count)
-        kept = [(groups != place).nonzero()[:, 0] for place in range(count)] * len(pixels)
-        answer = passes.dropped_answers(self.classifier, pixels, images, kept)
-        without = asked.take(images.tolist()).scores(answer).unflatten(0, (len(pixels), count))
-        losses = asked.scores(output)[:, None] - without
-        maps = losses[:, groups.to(losses.device)].transpose(1, 2)
-        return Found(on_grid(self.tokens, pixels, maps), output)
+        asked, groups = question.fixed(output), self._groups(*self.tokens.grid(pixels)).to(pixels.device)
+        sizes = groups.bincount()
+        owners = torch.arange(len(pixels), device=pixels.device).repeat_interleave(len(sizes))
+        removed = [(groups == group).nonzero()[:, 0] for group in range(len(sizes))] * len(pixels)
+        losses = self._losses(pixels, asked, output, owners, removed).unflatten(0, (len(pixels), len(sizes)))
+        maps = (losses / sizes[:, None])[:, groups]
+        count = self._refined(groups)
+        if count:
+            chosen = losses.abs().amax(dim=2).topk(count, dim=1).indices
+            places = (groups[None, :, None] == chosen[:, None]).any(dim=2).nonzero()
+            image, patch = places.T
+            maps[image, patch] = self._losses(pixels, asked, output, image, list(patch[:, None]))
+        return Found(on_grid(self.tokens, pixels, maps.transpose(1, 2)), output)
+
+    def _losses(
+        self, pixels: Tensor, question: Question, output: Output, images: Tensor, removed: list[Tensor]
+    ) -> Tensor:
+        """What the targets lose when each job's patches are removed from its image, (jobs, T)."""
+        everything = torch.arange(self.tokens.patches(pixels), device=pixels.device)
+        kept = [everything[~torch.isin(everything, gone)] for gone in removed]
+        answer = dropped_answers(self.classifier, pixels, images, kept)
+        return question.scores(output)[images] - question.take(images.tolist()).scores(answer)
 
     def _groups(self, height: int, width: int) -> Tensor:
         """The number of each patch's group, (h·w,), row-major."""
         rows, columns = torch.arange(height) // self.group, torch.arange(width) // self.group
         return (rows[:, None] * (int(columns[-1]) + 1) + columns).flatten()
+
+    def _refined(self, groups: Tensor) -> int:
+        """How many groups are refined."""
+        return round(self.refine * len(groups.unique()))
 
 
 class LastBlockAblation(Explainer):
@@ -90,28 +125,28 @@ class LastBlockAblation(Explainer):
 
     name: ClassVar[str] = "last-block-ablation"
     summary: ClassVar[str] = "what the target loses without each patch in the last attention"
-    networks: ClassVar[str] = "vision transformers with a class token"
+    networks: ClassVar[str] = "vision transformers with a class token or an attention pool"
     signed: ClassVar[bool] = True
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
         self.tokens = anatomy(classifier, self.name)
-        reads_prefix(classifier, self.tokens, self.name)
+        queries_of(classifier, self.tokens, self.name)
         self.learn()
 
     def _learn(self) -> None:
-        self.block, *_ = opened_block(self.classifier, self.tokens)
+        self.reader, *_ = opened_reader(self.classifier, self.tokens)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        rows = read_rows(self.classifier, self.tokens, self.block, pixels)
-        output = self.block.tail(rows.attended, rows.residual)
+        rows = attend(self.reader, self.tokens, *entering_and_read(self.classifier, self.tokens, pixels))
+        output = self.reader.tail(rows.attended, rows.residual)
         asked = question.fixed(output)
         losses = []
         for image in range(len(pixels)):
             without = self._without(rows, image)
             residual = rows.residual[image].expand(len(without), -1, -1)
             scores = [
-                asked.take([image] * len(part)).scores(self.block.tail(part, residual[: len(part)]))
+                asked.take([image] * len(part)).scores(self.reader.tail(part, residual[: len(part)]))
                 for part in without.split(TAIL_ROWS)
             ]
             losses.append(asked.scores(output)[image] - torch.cat(scores))
@@ -119,11 +154,19 @@ class LastBlockAblation(Explainer):
         return Found(on_grid(self.tokens, pixels, maps), output)
 
     def _without(self, rows: ReadRows, image: int) -> Tensor:
-        """Heads' outputs without each patch, (patches, R, H·d). A head that sees one token alone keeps nothing."""
-        values = torch.einsum("nD,hdD->nhd", rows.tokens[image, self.tokens.prefix :], self.block.projections.value)
-        values = values + self.block.projections.value_bias
-        weights = rows.weights[image, :, :, self.tokens.prefix :].permute(2, 0, 1)[..., None]
+        """Heads' outputs without each patch, (patches, R, H·d).
+
+        1 − a has no digits left where a is nearly 1; without the token that a head sees most, which alone can be
+        that, its softmax is taken again.
+        """
+        values = torch.einsum("nD,hdD->nhd", rows.tokens[image], self.reader.projections.value)
+        values = values + self.reader.projections.value_bias
+        weights, prefix = rows.weights[image], self.tokens.prefix
         whole = rows.attended[image].unflatten(1, values.shape[1:])
-        rest = whole - weights * values[:, None]
-        kept: Tensor = (rest / (1 - weights).clamp(min=torch.finfo(rest.dtype).eps)).flatten(2)
-        return kept
+        own = weights[:, :, prefix:].permute(2, 0, 1)[..., None]
+        rest: Tensor = (whole - own * values[prefix:, None]) / (1 - own).clamp(min=torch.finfo(own.dtype).eps)
+        most = weights.argmax(dim=-1, keepdim=True)
+        others = rows.routing[image].scatter(-1, most, -torch.inf).softmax(dim=-1)
+        row, head = (most[..., 0] >= prefix).nonzero(as_tuple=True)
+        rest[most[row, head, 0] - prefix, row, head] = torch.einsum("rhn,nhd->rhd", others, values)[row, head]
+        return rest.flatten(2)

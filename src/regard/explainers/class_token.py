@@ -1,7 +1,7 @@
-"""What the last attention does for the tokens that the head reads: the ground of the closed forms (CDAM, section 2.1).
+"""What the reader does for the head: the ground of the closed forms (CDAM, section 2.1).
 
-Only their rows of the last attention reach the head, so neither the N×N attention nor keys and values of
-all tokens are formed: the projections are folded into the few queries instead.
+Only the rows of a few queries reach the head, those of the class token or of a pool, so neither the N×N attention
+nor keys and values of all tokens are formed: the projections are folded into the few queries instead.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from regard.errors import NotFiniteError, UnsupportedError
 from regard.models.classifier import Classifier
-from regard.models.last_block import LastBlock, open_last_block
-from regard.models.projections import Projections
-from regard.models.taps import Place, read
+from regard.models.reader import Reader, open_reader, pool_queries
+from regard.models.taps import read
 from regard.models.transformer import Tokens
 from regard.targets import Output
 
@@ -25,12 +24,13 @@ ROUNDING, HALF_ROUNDING = 1e-3, 0.05
 
 @dataclass(frozen=True)
 class ReadRows:
-    """The rows of the last attention that the head reads: R of them, H heads of d channels.
+    """The rows of the reader that the head reads: R of them, H heads of d channels.
 
     Attributes:
-        residual: their tokens as they enter the block, (B, R, D).
-        tokens: u, what the attention reads, (B, N, D).
+        residual: their tokens as they enter the block, (B, R, D); nothing, (B, 0, D), for a pool.
+        tokens: u, what the reader reads, (B, N, D).
         routing: λ, each query times each bias-free key, (B, R, H, N).
+        turning: μ, the same for the query without its bias: the part that its own token brings; 0 for a pool.
         weights: a = softmax(λ), (B, R, H, N); the key's bias only shifts λ, which softmax does not see.
         attended: o, the heads' outputs joined, (B, R, H·d).
     """
@@ -38,6 +38,7 @@ class ReadRows:
     residual: Tensor
     tokens: Tensor
     routing: Tensor
+    turning: Tensor
     weights: Tensor
     attended: Tensor
 
@@ -72,27 +73,50 @@ def reads_prefix(classifier: Classifier, tokens: Tokens, method: str) -> tuple[i
     return tokens.rows
 
 
-def opened_block(classifier: Classifier, tokens: Tokens) -> tuple[LastBlock, ReadRows, Output, float]:
-    """The last block cut open, after a test that its attention is the network's own.
-
-    Guards against what no attribute tells: relative positions, other masks, another order of q, k, v.
-
-    Returns:
-        The block; the rows read and the network's answer on the test picture; the tolerance of such tests.
+def queries_of(classifier: Classifier, tokens: Tokens, method: str) -> list[int]:
+    """Which rows of the reader's attention the head reads: those of the prefix tokens, or all of a pool's queries.
 
     Raises:
-        UnsupportedError: a part is not of the plain kind, or the attention comes out otherwise.
+        UnsupportedError: it reads the patches otherwise.
     """
-    block, picture = open_last_block(classifier, tokens), classifier.picture(noise=True)
-    places = [Place(tokens.blocks[-1], "input"), tokens.attention_input, Place(tokens.attentions[-1])]
+    if tokens.pool is None:
+        return list(reads_prefix(classifier, tokens, method))
+    return list(range(len(pool_queries(classifier, tokens))))
+
+
+def opened_reader(classifier: Classifier, tokens: Tokens) -> tuple[Reader, ReadRows, Output, float]:
+    """The reader cut open, after tests that its attention, and the answer from what follows it, are the network's own.
+
+    Guards against what no attribute tells: relative positions, other masks, another order of q, k, v; extra norms,
+    several heads, post-norm and parallel blocks, and wrappers.
+
+    Returns:
+        The reader; the rows read and the network's answer on the test picture; the tolerance of such tests.
+
+    Raises:
+        UnsupportedError: a part is not of the plain kind, or attention or answer come out otherwise.
+    """
+    reader, picture = open_reader(classifier, tokens), classifier.picture(noise=True)
+    places = [tokens.entry, tokens.attention_input, reader.output]
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
         (entering, u, own), answer = read(classifier.module, places, lambda: classifier.respond(picture))
         assert answer is not None
-        rows = attend(block.projections, entering.to(block.dtype), u.to(block.dtype), tokens)
-        projected = block.projections.out(rows.attended)
-    tolerance = ROUNDING if own.dtype.itemsize >= 4 else HALF_ROUNDING
-    check_same(projected, own[:, list(tokens.rows or ())], tolerance, "its last attention", classifier)
-    return block, rows, answer, tolerance
+        rows = attend(reader, tokens, entering.to(reader.dtype), u.to(reader.dtype))
+        projected = reader.projections.out(rows.attended)
+        tolerance = ROUNDING if own.dtype.itemsize >= 4 else HALF_ROUNDING
+        own = own if tokens.pool else own[:, list(tokens.rows or ())]
+        check_same(projected, own, tolerance, "its last attention", classifier)
+        again = reader.tail(rows.attended.repeat(2, 1, 1), rows.residual.repeat(2, 1, 1))
+    check_answer(again, answer, tolerance, classifier)
+    return reader, rows, answer, tolerance
+
+
+def check_answer(again: Output, own: Output, tolerance: float, classifier: Classifier) -> None:
+    """Refuse where the network, resumed at its reader for several pictures, does not give its own answer for each."""
+    for part, expected in ((again.logits, own.logits), (again.embedding, own.embedding)):
+        if part is not None and expected is not None:
+            repeated = expected.expand(len(part), -1) if expected.dim() == part.dim() else expected
+            check_same(part, repeated, tolerance, "what follows its last attention", classifier)
 
 
 def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifier: Classifier) -> None:
@@ -108,29 +132,45 @@ def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifi
     raise UnsupportedError("the closed form does not hold here", came=came)
 
 
-def read_rows(classifier: Classifier, tokens: Tokens, block: LastBlock, pixels: Tensor) -> ReadRows:
-    """The rows for prepared pixels (B, 3, H, W): the network up to its last attention, and no further."""
-    places = [Place(tokens.blocks[-1], "input"), tokens.attention_input]
+def entering_and_read(classifier: Classifier, tokens: Tokens, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """x at `tokens.entry` and u, what the reader reads, both (B, N, D): the network that far, and no further."""
+    places = [tokens.entry, tokens.attention_input]
     (entering, u), _ = read(classifier.module, places, lambda: classifier.forward(pixels), stop=True)
-    return attend(block.projections, entering.to(block.dtype), u.to(block.dtype), tokens)
+    return entering, u
 
 
-def attend(projections: Projections, entering: Tensor, u: Tensor, tokens: Tokens) -> ReadRows:
-    """Rows r of the last attention, from the block's input x and what the attention reads, u, both (B, N, D).
+def attend(reader: Reader, tokens: Tokens, entering: Tensor, u: Tensor) -> ReadRows:
+    """Rows r of the reader, from x, what enters its part, and u, what it reads, both (B, N, D).
 
-        q_h = s (Wq_h u_r + bq_h)      λ_h = (Wk_hᵀ q_h) · u_i
+        q_h = s (Wq_h u_r + bq_h)      λ_h = (Wk_hᵀ q_h) · u_i      μ_h = (Wk_hᵀ s Wq_h u_r) · u_i
         a_h = softmax_i λ_h      o_h = Wv_h (Σ_i a_h,i u_i) + bv_h
 
-    Cost per image and row: 6 D² (q, its fold, o) + 4 H D N (λ, pooled tokens), instead of 4 N D² + 4 N² D.
+    Cost per image and row: 8 D² (q, its folds, o) + 6 H D N (λ, μ, pooled tokens), instead of 4 N D² + 4 N² D.
     """
-    rows = list(tokens.rows or ())
-    query = torch.einsum("brD,hdD->brhd", u[:, rows], projections.query) + projections.query_bias
-    folded = torch.einsum("brhd,hdD->brhD", query * projections.scale, projections.key)
+    parts = reader.projections
+    entering, u = entering.to(reader.dtype), u.to(reader.dtype)
+    if reader.queries is None:
+        rows = list(tokens.rows or ())
+        asking, residual = u[:, rows], entering[:, rows]
+    else:
+        asking, residual = reader.queries.expand(len(u), -1, -1), entering[:, :0]
+    own = torch.einsum("brD,hdD->brhd", asking, parts.query)
+    folded = torch.einsum("brhd,hdD->brhD", (own + parts.query_bias) * parts.scale, parts.key)
     routing = (folded.flatten(1, 2) @ u.transpose(1, 2)).unflatten(1, folded.shape[1:3])
+    if reader.queries is None:
+        turned = torch.einsum("brhd,hdD->brhD", own * parts.scale, parts.key)
+        turning = (turned.flatten(1, 2) @ u.transpose(1, 2)).unflatten(1, folded.shape[1:3])
+    else:
+        turning = torch.zeros_like(routing)
     weights = routing.softmax(dim=-1)
     pooled = (weights.flatten(1, 2) @ u).unflatten(1, folded.shape[1:3])
-    attended = torch.einsum("brhD,hdD->brhd", pooled, projections.value) + projections.value_bias
-    return ReadRows(entering[:, rows], u, routing, weights, attended.flatten(2))
+    attended = torch.einsum("brhD,hdD->brhd", pooled, parts.value) + parts.value_bias
+    return ReadRows(residual, u, routing, turning, weights, attended.flatten(2))
+
+
+def prefix_of(tokens: Tokens, pixels: Tensor, per_token: Tensor) -> Tensor:
+    """Values of all tokens (…, N) → of the prefix tokens (…, P)."""
+    return per_token[..., : per_token.shape[-1] - tokens.patches(pixels)]
 
 
 def on_grid(tokens: Tokens, pixels: Tensor, per_token: Tensor) -> Tensor:

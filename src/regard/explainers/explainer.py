@@ -42,12 +42,16 @@ class Found:
     Attributes:
         maps: (B, T, h, w).
         output: the classifier's answer from the same pass; None where the method ran none.
-        attention: class-token attention (B, heads, h, w), where it came for free.
+        attention: the head's attention to the patches (B, heads, h, w), where it came for free.
+        prefix: the method's scores of prefix tokens, (B, T, P), where it gives them some.
+        notes: what a reader of these maps should know.
     """
 
     maps: Tensor
     output: Output | None
     attention: Tensor | None = None
+    prefix: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Explainer(ABC):
@@ -178,11 +182,12 @@ class Explainer(ABC):
             classifier_hash="",
             signed=self.signed,
             per_target=self.per_target,
-            attention=None if found.attention is None else found.attention.detach().float().cpu(),
+            attention=_kept(found.attention),
+            prefix=_kept(found.prefix),
             not_finite=not_finite,
             forwards=spent.forwards,
             backwards=spent.backwards,
-            notes=self.notes,
+            notes=(*self.notes, *found.notes),
             version=metadata.version("regard"),
         )
 
@@ -200,6 +205,10 @@ class Explainer(ABC):
         if on_nan == "skip":
             maps = torch.where(finite[:, None, None, None], maps, torch.nan)
         return maps, tuple(bad)
+
+
+def _kept(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().float().cpu()
 
 
 def _sound(pixels: Tensor, output: Output) -> Tensor:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regard.explainers.class_token import anatomy, on_grid, reads_prefix
+from regard.explainers.class_token import anatomy, on_grid, queries_of
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import detached, of_many
 from regard.models.attention import recorded
@@ -19,6 +19,11 @@ from regard.models.classifier import Classifier
 from regard.models.taps import Place, differentiable_from
 from regard.models.transformer import Tokens
 from regard.question import Question
+
+
+def all_attentions(tokens: Tokens) -> list[str]:
+    """The attention modules in the order in which they run; a pool is the last."""
+    return [*tokens.attentions, *([tokens.pool] if tokens.pool else [])]
 
 
 def first_row(tokens: Tokens, count: int, like: Tensor) -> Tensor:
@@ -34,7 +39,8 @@ class Rollout(Explainer):
 
         Q_l = rows of (mean_h A_l + I) scaled to sum 1      r ← r Q_l, from the last block to the first
 
-    Non-negative; over all tokens it sums to 1. Cost: one forward with attention written out, L·B·H·N² weights.
+    Non-negative; over all tokens it sums to 1. A pool's own attention is where r begins. Cost: one forward with
+    attention written out, L·B·H·N² weights.
 
     Raises:
         UnsupportedError: no transformer over one grid of tokens, or attention whose weights cannot be seen.
@@ -51,10 +57,12 @@ class Rollout(Explainer):
         self.tokens = anatomy(classifier, self.name)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        with recorded(self.classifier.module, self.tokens.attentions) as weights:
+        with recorded(self.classifier.module, all_attentions(self.tokens)) as weights:
             output = self.classifier.respond(pixels)
         count = weights[0].shape[-1]
         row = first_row(self.tokens, count, weights[0].float()).expand(len(pixels), 1, -1)
+        if self.tokens.pool:
+            row = weights.pop().float().mean(dim=(1, 2))[:, None]
         for attention in reversed(weights):
             mixed = attention.float().mean(dim=1) + torch.eye(count, device=row.device)
             row = row @ (mixed / mixed.sum(dim=-1, keepdim=True))
@@ -67,8 +75,8 @@ class RelevancePropagation(Explainer):
 
         Ā_l = mean_h relu( A_l ⊙ ∂f/∂A_l )      r ← r + r Ā_l, from the last block to the first
 
-    Non-negative. Cost: one forward with attention written out; per target one backward through all blocks,
-    since the gradients of all weights together are L·B·H·N² numbers.
+    Non-negative. A pool's Ā is where r begins. Cost: one forward with attention written out; per target one backward
+    through all blocks, since the gradients of all weights together are L·B·H·N² numbers.
 
     Raises:
         UnsupportedError: no transformer over one grid of tokens, or attention whose weights cannot be seen.
@@ -85,14 +93,20 @@ class RelevancePropagation(Explainer):
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         place, module = Place(self.tokens.blocks[0], "input"), self.classifier.module
-        with recorded(module, self.tokens.attentions) as weights:
+        with recorded(module, all_attentions(self.tokens)) as weights:
             _, output = differentiable_from(module, place, lambda: self.classifier.respond(pixels))
         begin = first_row(self.tokens, weights[0].shape[-1], weights[0].detach().float())
         maps = []
         for gradients in of_many(output, weights, question.cotangents(output)):
+            relevant = [
+                (attention.detach().float() * gradient.float()).relu().mean(dim=1)
+                for attention, gradient in zip(weights, gradients, strict=True)
+            ]
             row = begin.expand(len(pixels), 1, -1)
-            for attention, gradient in zip(reversed(weights), reversed(gradients), strict=True):
-                row = row + row @ (attention.detach().float() * gradient.float()).relu().mean(dim=1)
+            if self.tokens.pool:
+                row = relevant.pop().mean(dim=1, keepdim=True)
+            for matrix in reversed(relevant):
+                row = row + row @ matrix
             maps.append(on_grid(self.tokens, pixels, row))
         return Found(torch.cat(maps, dim=1), detached(output))
 
@@ -100,7 +114,7 @@ class RelevancePropagation(Explainer):
 class AttentionGradCAM(Explainer):
     """Grad-CAM on the attention of the last block (as in Chefer et al. 2021, arXiv 2012.09838, baseline "GradCAM").
 
-        relu( mean_h α_h A[h, r, i] ),   α_h = mean over patches i of ∂f / ∂A[h, r, i],   r: the tokens the head reads
+        relu( mean_h α_h A[h, r, i] ),   α_h = mean over patches i of ∂f / ∂A[h, r, i],   r: the queries the head reads
 
     α averages over all patches while attention sits on few, so a map may lie on another class's object: on
     two-photo pictures 57 % of its mass is on the right half (docs/two-photos.md). Here for comparison.
@@ -116,17 +130,17 @@ class AttentionGradCAM(Explainer):
     summary: ClassVar[str] = (
         "attention of the last block, each head weighed by the target's mean gradient, positive part"
     )
-    networks: ClassVar[str] = "vision transformers with a class token"
+    networks: ClassVar[str] = "vision transformers with a class token or an attention pool"
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
         self.tokens = anatomy(classifier, self.name)
-        self.rows = list(reads_prefix(classifier, self.tokens, self.name))
+        self.rows = queries_of(classifier, self.tokens, self.name)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        place, module = Place(self.tokens.blocks[-1], "input"), self.classifier.module
-        with recorded(module, self.tokens.attentions[-1:]) as weights:
-            _, output = differentiable_from(module, place, lambda: self.classifier.respond(pixels))
+        module = self.classifier.module
+        with recorded(module, [self.tokens.reader]) as weights:
+            _, output = differentiable_from(module, self.tokens.entry, lambda: self.classifier.respond(pixels))
         attention = self._patches(weights[0].detach())
         maps = []
         for (gradient,) in of_many(output, weights, question.cotangents(output)):

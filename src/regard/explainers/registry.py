@@ -19,6 +19,9 @@ GROUP = "regard.explainers"
 
 _OWN = {
     "cdam": "regard.explainers.cdam:CDAM",
+    "smooth-cdam": "regard.explainers.averaged_cdam:SmoothCDAM",
+    "integrated-cdam": "regard.explainers.averaged_cdam:IntegratedCDAM",
+    "paper-integrated-cdam": "regard.explainers.averaged_cdam:PaperIntegratedCDAM",
     "grad-cam": "regard.explainers.gradcam:GradCAM",
     "attention": "regard.explainers.attention:AttentionMap",
     "rollout": "regard.explainers.propagation:Rollout",
@@ -26,6 +29,11 @@ _OWN = {
     "attention-grad-cam": "regard.explainers.propagation:AttentionGradCAM",
     "token-ablation": "regard.explainers.ablation:TokenAblation",
     "last-block-ablation": "regard.explainers.ablation:LastBlockAblation",
+    "input-gradient": "regard.explainers.inputs:InputGradient",
+    "token-gradient": "regard.explainers.inputs:TokenGradient",
+    "integrated-gradients": "regard.explainers.averaged:IntegratedGradients",
+    "smooth-grad": "regard.explainers.averaged:SmoothGrad",
+    "partial-relevance": "regard.explainers.partial_relevance:PartialRelevance",
     "random": "regard.explainers.controls:Random",
     "centre": "regard.explainers.controls:Centre",
 }
@@ -85,7 +93,7 @@ def methods() -> list[Method]:
 def choose(classifier: Classifier, method: str | None = None, **settings: Any) -> Explainer:
     """An explainer of the method named, or of the best one that the classifier allows.
 
-    CDAM for a class-token transformer, Grad-CAM for a convolutional network.
+    CDAM for a transformer, Grad-CAM for a convolutional network.
 
     Raises:
         UnsupportedError: no such method, or none fits, with the reasons.

@@ -6,6 +6,7 @@ alone and for this thread alone, for the same mathematics written out; nothing i
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from torch.overrides import TorchFunctionMode
 from regard.errors import UnsupportedError
 from regard.models.taps import find_layer
 
+_SIGNATURE = inspect.signature(functional.multi_head_attention_forward)
+_MASKS = ("key_padding_mask", "attn_mask", "bias_k", "bias_v", "static_k", "static_v")
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
 
 
@@ -72,13 +75,39 @@ class _Recorder(TorchFunctionMode):
         if function is functional.scaled_dot_product_attention:
             return self._written_out(*args, **named)
         if function is functional.multi_head_attention_forward:
-            output, weights = function(*args, **{**named, "need_weights": True, "average_attn_weights": False})
-            self.found.append(weights)
-            return output, None
+            return self._of_torch(**_SIGNATURE.bind(*args, **named).arguments)
         result = function(*args, **named)
         if function in _SOFTMAX and result.dim() == 4:
             self.found.append(result)
         return result
+
+    def _of_torch(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        num_heads: int,
+        in_proj_weight: Tensor | None,
+        in_proj_bias: Tensor | None,
+        out_proj_weight: Tensor,
+        out_proj_bias: Tensor | None,
+        need_weights: bool = True,
+        average_attn_weights: bool = True,
+        **rest: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """torch's own attention, (L, B, D) each, whose function returns weights that lie beside the graph."""
+        if query.dim() != 3 or any(rest.get(name) is not None for name in _MASKS) or rest.get("add_zero_attn"):
+            raise UnsupportedError("only plain attention can be written out", came="masks, or keys beside the tokens")
+        apart = [rest.get(f"{name}_proj_weight") for name in "qkv"]
+        matrices: Sequence[Any] = apart if in_proj_weight is None else in_proj_weight.chunk(3)
+        biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
+        split = [
+            functional.linear(given, matrix, bias).unflatten(2, (num_heads, -1)).permute(1, 2, 0, 3)
+            for given, matrix, bias in zip((query, key, value), matrices, biases, strict=True)
+        ]
+        joined = self._written_out(*split).permute(2, 0, 1, 3).flatten(2)
+        weights = self.found[-1].mean(dim=1) if average_attn_weights else self.found[-1]
+        return functional.linear(joined, out_proj_weight, out_proj_bias), weights if need_weights else None
 
     def _written_out(
         self,

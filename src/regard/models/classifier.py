@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -49,7 +49,8 @@ class Classifier:
         name: for results; default the network's class.
         precision: "bfloat16" runs the network under autocast, unless its weights are bfloat16 themselves.
             Softmax, sums and maps are float32 either way.
-        tokens: the anatomy of a transformer whose own is not found.
+        tokens: for a transformer whose anatomy is not found by itself: its blocks, as the dotted path of each with
+            that of its attention, from which the rest is seen; or the whole anatomy.
         source: what `regard.load` built the network from; None for a network of one's own.
 
     Raises:
@@ -68,7 +69,7 @@ class Classifier:
         head: nn.Module | None = None,
         name: str | None = None,
         precision: Precision = "float32",
-        tokens: Tokens | None = None,
+        tokens: Tokens | Mapping[str, str] | None = None,
         source: Source | None = None,
     ) -> None:
         self.network = network
@@ -195,7 +196,9 @@ class Classifier:
     @functools.cached_property
     def tokens(self) -> Tokens | None:
         """The anatomy of a transformer; None for any other network."""
-        return self._tokens or find_tokens(self)
+        if isinstance(self._tokens, Tokens):
+            return self._tokens
+        return find_tokens(self, self._tokens)
 
     @property
     def hash(self) -> str:
@@ -222,7 +225,8 @@ class Classifier:
         first = next((parameter for parameter in self.module.parameters() if parameter.is_floating_point()), pixels)
         autocast = self.precision == "bfloat16" and first.dtype is torch.float32
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=autocast):
-            raw = tensor_of(self._call(pixels.as_subclass(Tensor).to(first.dtype)), self.module, self.name)
+            own = pixels.as_subclass(Tensor).to(first.dtype, copy=True)  # a first layer may work in place
+            raw = tensor_of(self._call(own), self.module, self.name)
         return raw.float() if autocast else raw
 
     def _headed(self, raw: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,8 @@ from regard.errors import ClassifierError, FileFormatError
 from regard.labels import Outputs
 
 FORMAT = "regard.classifier"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: heads apart from their backbone, whose weights are then named "head.…" and "network.…"."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,15 @@ class Source:
     """What a network was built from, so that a file can say how to build it again.
 
     Attributes:
-        architecture: "timm:NAME", "torchvision:NAME" or "transformers:CLASS".
+        architecture: "timm:NAME", "torchvision:NAME" or "transformers:CLASS"; "" for a network of one's own, which
+            regard cannot build.
         arguments: for its builder, as JSON values.
+        removed: dotted path of the layer that was made an identity afterwards: its own classification layer.
     """
 
     architecture: str
     arguments: Mapping[str, Any]
+    removed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,15 @@ class Header:
 
     Attributes:
         name: of the classifier.
-        architecture: a name that `regard.load` builds, such as "timm:vit_small_patch14_dinov2".
+        architecture: a name that `regard.load` builds, such as "timm:vit_small_patch14_dinov2"; see `Source`.
         arguments: for the builder.
         preparation: fields of `Preparation`.
         outputs: what the output means.
         labels: one per class, or None.
         about: origin, licence, training, measured accuracy: for people.
+        removed: the layer that was made an identity; see `Source`.
+        head: fields of `HeadForm`, where the head is apart from the network.
+        precision: of the passes; see `Classifier`.
     """
 
     name: str
@@ -54,12 +61,29 @@ class Header:
     outputs: Outputs
     labels: list[str] | None
     about: Mapping[str, Any]
+    removed: str | None = None
+    head: Mapping[str, Any] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 def write_classifier(path: Path, header: Header, weights: Mapping[str, Tensor]) -> None:
-    """Write a classifier file that `regard.load(path)` reads."""
-    text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(header)}, ensure_ascii=False)
-    path.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}, metadata={"regard": text}))
+    """Write a classifier file that `regard.load(path)` reads; a file that stands there is replaced once it is whole.
+
+    Raises:
+        ClassifierError: the arguments of the builder are no JSON values.
+    """
+    try:
+        text = json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(header)})
+    except TypeError as reason:
+        raise ClassifierError(
+            "a file cannot say how this network is built", came=f"arguments={dict(header.arguments)!r:.200}: {reason}"
+        ) from None
+    apart = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_bytes(
+        save(apart, metadata={"regard": text})
+    )  # each tensor in memory of its own, as safetensors asks
+    unfinished.replace(path)
 
 
 def read_header(path: Path) -> Header:
@@ -84,10 +108,11 @@ def read_header(path: Path) -> Header:
         )
     if header.get("format_version", 0) > FORMAT_VERSION:
         raise FileFormatError(f"{str(path)!r} was written by a newer regard", remedy="upgrade regard")
-    missing = [name for name in ("format_version", *Header.__dataclass_fields__) if name not in header]
+    needed = ["format_version", *(field.name for field in fields(Header) if field.default is MISSING)]
+    missing = [name for name in needed if name not in header]
     if missing:
         raise FileFormatError(f"the header of {str(path)!r} is damaged", came=f"no {missing[0]!r}")
-    return Header(**{name: header[name] for name in Header.__dataclass_fields__})
+    return Header(**{field.name: header[field.name] for field in fields(Header) if field.name in header})
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Many forward passes: masked, dropped or perturbed pictures, in one flat queue.
+"""Many forward passes of masked or perturbed pictures, in one flat queue.
 
 A job is one row of one forward pass. Jobs of many images stand in one queue and are cut into
 chunks whatever image they belong to, so that every pass but the last is full. The chunk size
@@ -8,7 +8,7 @@ comes from a memory budget, is halved when memory runs out, and is remembered pe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,10 +18,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from regard.errors import PixelsError, UnsupportedError
+from regard.errors import PixelsError
 from regard.fills import Fill, check_mask
-from regard.models.taps import Place, read, replaced
-from regard.targets import Output
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -108,7 +106,7 @@ def masked(
     """
     images = images.to(pixels.device)
     make = masks if callable(masks) else masks.to(pixels.device).__getitem__
-    _check_images(images, len(pixels))
+    check_images(images, len(pixels))
     if not callable(masks) and len(masks) != len(images):
         raise PixelsError("every job has its mask", came=f"{len(masks)} masks", expected=f"{len(images)}")
 
@@ -118,107 +116,6 @@ def masked(
         return fill(chunk, kept)
 
     return run(classifier, len(images), inputs, pixels[:1])
-
-
-def dropped(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequence[Tensor]) -> Tensor:
-    """Logits (or embeddings, without a head) of `dropped_answers`, (J, C)."""
-    answer = dropped_answers(classifier, pixels, images, kept)
-    known = answer.embedding if answer.logits is None else answer.logits
-    assert known is not None
-    return known
-
-
-def dropped_answers(classifier: Classifier, pixels: Tensor, images: Tensor, kept: Sequence[Tensor]) -> Output:
-    """Answers with patch tokens physically removed after the position embedding: logits and embeddings of J jobs.
-
-    Class and register tokens always stay, and every token keeps its own position. Jobs with equal
-    numbers of tokens share passes, so the cost falls with the tokens: a quarter of the tokens is
-    about a quarter of a forward.
-
-    Args:
-        classifier: of a transformer.
-        pixels: (B, 3, H, W).
-        images: image number of each job, (J,).
-        kept: per job, the indices of the patch tokens that stay, row-major, in any order.
-
-    Raises:
-        UnsupportedError: the network cannot drop tokens, with the reason.
-        PixelsError: a job names an image or a patch that is not there.
-    """
-    tokens = classifier.tokens
-    if tokens is None:
-        raise UnsupportedError(
-            "only a transformer can drop tokens; this network has none", remedy="mask pixels with a fill instead"
-        )
-    if tokens.cannot_drop is not None:
-        raise UnsupportedError("this transformer cannot drop tokens", came=tokens.cannot_drop)
-    _check_images(images, len(pixels))
-    if len(kept) != len(images):
-        raise PixelsError("every job has its image", came=f"{len(kept)} jobs, {len(images)} images")
-    for number, indices in enumerate(kept):
-        _check_patches(indices, tokens.patches(pixels), number, tokens.rows is not None)
-    place = Place(tokens.blocks[0], "input")
-    embedded = _embedded(classifier, pixels, place)
-    if embedded.dim() != 3 or embedded.shape[1] != tokens.prefix + tokens.patches(pixels):
-        raise UnsupportedError(
-            "this transformer cannot drop tokens", came=f"its blocks read a tensor {tuple(embedded.shape)}"
-        )
-    lengths = torch.tensor([len(indices) for indices in kept])
-    groups: list[tuple[Tensor, Output]] = []
-    for length in lengths.unique(sorted=True).tolist():
-        group = (lengths == length).nonzero()[:, 0]
-        rows = torch.stack([kept[job] for job in group.tolist()]).to(pixels.device) + tokens.prefix
-        prefix = torch.arange(tokens.prefix, device=pixels.device).expand(len(rows), -1)
-        stay, owner = torch.cat([prefix, rows], dim=1), images.to(pixels.device)[group.to(pixels.device)]
-        answers = in_parts(
-            classifier,
-            len(group),
-            pixels[:1],
-            lambda numbers, stay=stay, owner=owner: _from_tokens(  # type: ignore[misc]
-                classifier, place, pixels, embedded[owner[numbers][:, None], stay[numbers]]
-            ),
-        )
-        groups += zip(group.split([_rows(answer) for answer in answers]), answers, strict=True)
-    if not groups:
-        raise PixelsError("there are no jobs")
-    order = torch.cat([jobs for jobs, _ in groups]).argsort()
-    return Output(
-        *(_in_order([getattr(answer, part) for _, answer in groups], order) for part in ("logits", "embedding"))
-    )
-
-
-def _rows(answer: Output) -> int:
-    known = answer.embedding if answer.logits is None else answer.logits
-    assert known is not None
-    return len(known)
-
-
-def _in_order(parts: list[Tensor | None], order: Tensor) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    return torch.cat(known)[order.to(known[0].device)] if known else None
-
-
-def _embedded(classifier: Classifier, pixels: Tensor, place: Place) -> Tensor:
-    """Tokens (B, N, D) as they enter the first block, positions added."""
-
-    def chunk(numbers: Tensor) -> Tensor:
-        (tokens,), _ = read(classifier.module, [place], lambda: classifier.forward(pixels[numbers]), stop=True)
-        return tokens
-
-    return in_chunks(classifier, len(pixels), pixels[:1], chunk)
-
-
-def _from_tokens(classifier: Classifier, place: Place, pixels: Tensor, tokens: Tensor) -> Output:
-    """Run the blocks on given tokens (n, k, D): one picture's pixels pay for the embedding that is thrown away."""
-    with replaced(classifier.module, place, lambda embedded: tokens.to(embedded.dtype)):
-        try:
-            answer = classifier.respond(pixels[:1])
-        except RuntimeError as reason:
-            if is_out_of_memory(reason):
-                raise
-            raise UnsupportedError("this transformer cannot drop tokens", came=str(reason)) from reason
-    count(forwards=len(tokens) - 1)
-    return answer
 
 
 def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
@@ -323,19 +220,8 @@ def _budget(device: torch.device) -> int:
     return CPU_BUDGET
 
 
-def _check_patches(indices: Tensor, patches: int, job: int, without: bool) -> None:
-    """Refuse what are not indices of different patches, or none of them where the network pools over them."""
-    whole = indices.dim() == 1 and indices.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
-    there = whole and all(0 <= index < patches for index in indices.tolist())
-    if not there or len(indices.unique()) != len(indices) or not (len(indices) or without):
-        raise PixelsError(
-            "the kept patches are different patches of the image",
-            came=f"job {job}: {indices.tolist()!r:.80}",
-            expected=f"whole numbers from 0 to {patches - 1}" + ("" if without else ", one at least"),
-        )
-
-
-def _check_images(images: Tensor, available: int) -> None:
+def check_images(images: Tensor, available: int) -> None:
+    """Refuse image numbers of jobs that name no image."""
     if images.dim() != 1 or images.dtype.is_floating_point or len(images) == 0:
         raise PixelsError("image numbers are whole numbers (J,)", came=f"{images.dtype} {tuple(images.shape)}")
     if not 0 <= int(images.min()) <= int(images.max()) < available:

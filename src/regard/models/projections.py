@@ -1,4 +1,8 @@
-"""Attention modules, known by their projections: one packed layer, three layers, or torch's own module."""
+"""Attention modules, known by their projections: one packed layer, three layers, or torch's own module.
+
+A pool is an attention whose queries are weights of its own instead of tokens: torch's own module, or a layer for
+queries beside one that packs keys and values.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _NORMS = ("q_norm", "k_norm", "q_layernorm", "k_layernorm")
 
 @dataclass(frozen=True)
 class Projections:
-    """An attention module's weights, H heads of d channels, for tokens of width D.
+    """An attention module's weights, H heads of d channels, for tokens of width D (queries of a pool may be wider).
 
     Attributes:
         query, key, value: (H, d, D), views of the module's own where its precision allows.
@@ -42,6 +46,27 @@ def attention_modules(network: nn.Module) -> list[str]:
         if _holds_projections(module) and not any(path.startswith(f"{outer}.") for outer in found):
             found[_outermost(network, path)] = None
     return list(found)
+
+
+def pooling_modules(network: nn.Module) -> list[str]:
+    """Dotted paths of what may be a pool; whether it is shows when it runs, after all blocks."""
+    return [
+        path
+        for path, module in network.named_modules()
+        if path and (isinstance(module, nn.MultiheadAttention) or _packs_keys_and_values(module))
+    ]
+
+
+def pool_layers(pool: nn.Module) -> tuple[str, str]:
+    """Where a pool gets its queries, as the input of one layer, and where its attention comes out, of another.
+
+    Both relative to the pool; "" is the pool itself.
+    """
+    return ("", "") if isinstance(pool, nn.MultiheadAttention) else ("q", "proj")
+
+
+def _packs_keys_and_values(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "kv", None), nn.Linear) and isinstance(getattr(module, "q", None), nn.Module)
 
 
 def _holds_projections(module: nn.Module) -> bool:
@@ -76,7 +101,7 @@ def projections(attention: nn.Module, dtype: torch.dtype) -> Projections:
         UnsupportedError: it computes more than plain attention, as far as its parts tell.
     """
     owner = next((module for module in attention.modules() if _holds_projections(module)), attention)
-    _check_plain(owner)
+    _check_plain(owner, pool=_packs_keys_and_values(owner))
     weights, biases, out = _parts(attention, owner)
     heads = _heads(owner)
     query, key, value = (weight.detach().to(dtype).unflatten(0, (heads, -1)) for weight in weights)
@@ -84,7 +109,7 @@ def projections(attention: nn.Module, dtype: torch.dtype) -> Projections:
         torch.zeros_like(like[..., 0]) if bias is None else bias.detach().to(dtype).view(like.shape[:2])
         for bias, like in ((biases[0], query), (biases[2], value))
     )
-    if query.shape != key.shape or key.shape != value.shape:
+    if query.shape[:2] != key.shape[:2] or key.shape != value.shape:
         raise UnsupportedError("the closed form does not hold here", came="its heads share keys and values")
     scale = getattr(owner, "scale", getattr(owner, "scaling", None))
     return Projections(
@@ -97,6 +122,8 @@ Parts = tuple[Sequence[Tensor], Sequence[Tensor | None], Callable[[Tensor], Tens
 
 def _parts(attention: nn.Module, owner: nn.Module) -> Parts:
     """Weights and biases of query, key and value, and the output projection."""
+    if _packs_keys_and_values(owner):
+        return _pool_parts(owner)
     if isinstance(owner, nn.MultiheadAttention):
         if owner.in_proj_weight is None:
             raise UnsupportedError("the closed form does not hold here", came="queries and keys of different width")
@@ -109,6 +136,14 @@ def _parts(attention: nn.Module, owner: nn.Module) -> Parts:
     if len(layers) == 1:
         return layers[0].weight.chunk(3), _chunked(layers[0].bias), out
     return [layer.weight for layer in layers], [layer.bias for layer in layers], out
+
+
+def _pool_parts(owner: nn.Module) -> Parts:
+    query, packed, out = owner.q, owner.kv, getattr(owner, "proj", None)
+    if not (isinstance(query, nn.Linear) and isinstance(packed, nn.Linear) and isinstance(out, nn.Linear)):
+        raise UnsupportedError("the closed form does not hold here", came="its pool has no layers for query and output")
+    key_bias, value_bias = (None, None) if packed.bias is None else packed.bias.chunk(2)
+    return (query.weight, *packed.weight.chunk(2)), (query.bias, key_bias, value_bias), _linear(out)
 
 
 def _layers(owner: nn.Module) -> list[nn.Linear]:
@@ -145,10 +180,11 @@ def _heads(owner: nn.Module) -> int:
     raise UnsupportedError("the closed form does not hold here", came="its number of heads is not known")
 
 
-def _check_plain(owner: nn.Module) -> None:
+def _check_plain(owner: nn.Module, pool: bool) -> None:
+    """Refuse what the formula does not hold. A pool's `norm` belongs to what follows its output layer."""
     reasons = {
         "its queries or keys are normalised": not all(_absent(owner, name) for name in _NORMS),
-        "its attention output is normalised": not _absent(owner, "norm"),
+        "its attention output is normalised": not (pool or _absent(owner, "norm")),
         "its attention output is gated": getattr(owner, "gate", None) is not None,
     }
     for reason, applies in reasons.items():

@@ -1,7 +1,8 @@
 """Reading inside a network during one pass, leaving no trace.
 
 A tap is a forward hook that lives for one call. Layers are named by their dotted path in the
-network (`blocks.11.norm1`); "input" is the first tensor given, "output" the first returned.
+network (`blocks.11.norm1`); "input" is the first tensor given, "output" the first returned,
+each by itself or at the head of a tuple or list.
 Hooks are removed in `finally`, whatever happens in between, and hold nothing afterwards.
 """
 
@@ -101,7 +102,7 @@ def replaced(network: nn.Module, place: Place, replacement: Callable[[Tensor], T
 
 @contextmanager
 def skipped(network: nn.Module, layers: Sequence[str], *, in_tuple: bool = False) -> Iterator[None]:
-    """While the block runs, layers hand their first tensor on and compute nothing.
+    """While the block runs, layers hand their first tensor on, in the list it came in, and compute nothing.
 
     Args:
         network: the network.
@@ -110,8 +111,8 @@ def skipped(network: nn.Module, layers: Sequence[str], *, in_tuple: bool = False
     """
 
     def hand_on(*arguments: Any, **named: Any) -> Any:
-        tensor = next(value for value in (*arguments, *named.values()) if isinstance(value, Tensor))
-        return (tensor,) if in_tuple else tensor
+        given = next(value for value in (*arguments, *named.values()) if first_tensor(value) is not None)
+        return (first_tensor(given),) if in_tuple else given
 
     modules = [find_layer(network, layer) for layer in layers]
     own = [vars(module).get("forward") for module in modules]
@@ -183,33 +184,44 @@ def _hooked(network: nn.Module, places: list[Place], act: Callable[[Place, Tenso
 
 def _on_input(place: Place, act: Callable[[Place, Tensor], Tensor | None]) -> Callable[..., Any]:
     def hook(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        if arguments and isinstance(arguments[0], Tensor):
-            changed = act(place, arguments[0])
-            return None if changed is None else ((changed, *arguments[1:]), named)
-        name = next((name for name, value in named.items() if isinstance(value, Tensor)), None)
+        if arguments and (tensor := first_tensor(arguments[0])) is not None:
+            changed = act(place, tensor)
+            return None if changed is None else ((_with_first(arguments[0], changed), *arguments[1:]), named)
+        name = next((name for name, value in named.items() if first_tensor(value) is not None), None)
         if arguments or name is None:
             raise LayerError(f"the layer {place.layer!r} receives no tensor as its first argument")
-        changed = act(place, named[name])
-        return None if changed is None else (arguments, {**named, name: changed})
+        tensor = first_tensor(named[name])
+        assert tensor is not None
+        changed = act(place, tensor)
+        return None if changed is None else (arguments, {**named, name: _with_first(named[name], changed)})
 
     return hook
 
 
 def _on_output(place: Place, act: Callable[[Place, Tensor], Tensor | None]) -> Callable[..., Any]:
     def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-        if isinstance(output, Tensor):
-            return act(place, output)
-        if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-            changed = act(place, output[0])
-            return None if changed is None else _rebuilt(output, [changed, *output[1:]])
-        raise LayerError(f"the layer {place.layer!r} returns no tensor", came=type(output).__name__)
+        tensor = first_tensor(output)
+        if tensor is None:
+            raise LayerError(f"the layer {place.layer!r} returns no tensor", came=type(output).__name__)
+        changed = act(place, tensor)
+        return None if changed is None else _with_first(output, changed)
 
     return hook
 
 
-def _rebuilt(output: Any, values: list[Any]) -> Any:
-    named = hasattr(output, "_fields")  # a named tuple takes its values one by one
-    return type(output)(*values) if named else type(output)(values)
+def first_tensor(value: Any) -> Tensor | None:
+    """A tensor, or the first one of a tuple or list that begins with it; None for anything else."""
+    if isinstance(value, (tuple, list)) and value:
+        value = value[0]
+    return value if isinstance(value, Tensor) else None
+
+
+def _with_first(value: Any, tensor: Tensor) -> Any:
+    """The same value with another first tensor."""
+    if isinstance(value, Tensor):
+        return tensor
+    named = hasattr(value, "_fields")  # a named tuple takes its values one by one
+    return type(value)(tensor, *value[1:]) if named else type(value)([tensor, *value[1:]])
 
 
 @contextmanager

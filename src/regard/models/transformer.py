@@ -1,25 +1,26 @@
 """The anatomy of a vision transformer, found by structure and one picture, whoever wrote it.
 
 Attention modules are known by their projections, blocks as what holds them; the rest is seen: which grid
-of patches enters the blocks, how many tokens stand before it, what the last attention reads, and which
-tokens the head reads, by the gradient of the answer. So timm's, transformers', torchvision's and
-facebookresearch's networks need no table of names.
+of patches enters the blocks, how many tokens stand before it, what the last attention reads, which
+tokens the head reads, by the gradient of the answer, and whether it can do without some of them. So timm's,
+transformers', torchvision's, open_clip's and facebookresearch's networks need no table of names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from regard.errors import NotFiniteError, PixelsError
+from regard.errors import ClassifierError, NotFiniteError, PixelsError
 from regard.models import passes
-from regard.models.projections import attention_modules
-from regard.models.taps import Place, differentiable_from, replaced
+from regard.models.dropping import refusal_to_drop
+from regard.models.projections import attention_modules, pooling_modules
+from regard.models.taps import Place, differentiable_from, find_layer, first_tensor, read, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +35,12 @@ class Tokens:
     Attributes:
         blocks: dotted paths of the blocks, in the order in which they run.
         attentions: dotted paths of their attention modules.
-        attention_input: what the last attention reads: in pre-norm blocks the output of its norm.
+        attention_input: what the reader reads: in pre-norm blocks the output of its norm.
         patch: (height, width) of a patch in pixels.
         prefix: tokens before the patches: class, distillation, registers.
         rows: the tokens of the last block's output that the head reads; None where it reads the patches.
+        pool: dotted path of an attention after the blocks that gathers the patches for the head by queries of its
+            own (SigLIP); None where there is none.
         in_tuple: whether blocks return their tokens as the first of a tuple.
         cannot_drop: why patch tokens cannot be removed; None if they can.
     """
@@ -48,8 +51,24 @@ class Tokens:
     patch: tuple[int, int]
     prefix: int
     rows: tuple[int, ...] | None
+    pool: str | None = None
     in_tuple: bool = False
     cannot_drop: str | None = None
+
+    @property
+    def reader(self) -> str:
+        """The attention through which the head sees the patches: the pool, or that of the last block."""
+        return self.pool or self.attentions[-1]
+
+    @property
+    def entry(self) -> Place:
+        """Where the part begins that holds the reader: the last block's input, or its output before a pool."""
+        return Place(self.blocks[-1], "output" if self.pool else "input")
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The blocks before that part."""
+        return self.blocks if self.pool else self.blocks[:-1]
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
         """(h, w): the patches of prepared pixels (B, 3, H, W)."""
@@ -72,20 +91,45 @@ class Tokens:
             )
 
 
-def find_tokens(classifier: Classifier) -> Tokens | None:
+def find_tokens(classifier: Classifier, blocks: Mapping[str, str] | None = None) -> Tokens | None:
     """The anatomy of the classifier's transformer, or None where it has none that keeps a grid of tokens.
 
     None also where the answer does not hang on the last block's input alone, as in ensembles and in heads that
     read several blocks: a map of that block would be a map of a part.
 
-    Cost: two passes of one picture and a gradient back to the last block; none for a network without attention.
+    Args:
+        classifier: the classifier.
+        blocks: dotted path of each block → of its attention, where structure does not tell; the rest is seen.
+
+    Cost: five passes of one picture, two more where a pool follows the blocks, and a gradient back to the last
+    block; none for a network without attention.
+
+    Raises:
+        LayerError: a block or attention that was named does not exist.
+        ClassifierError: the blocks named are no such sequence.
     """
-    pairs = _blocks(classifier.module)
+    if blocks is None:
+        return _found(classifier, _blocks(classifier.module))
+    for path in (*blocks, *blocks.values()):
+        find_layer(classifier.module, path)
+    found = _found(classifier, dict(blocks))
+    if found is None:
+        raise ClassifierError(
+            f"these blocks of {classifier.name} are no sequence of tokens on which its answer hangs",
+            came=", ".join(blocks),
+            expected="all blocks, each run once on (B, tokens, D), after a convolution that cuts the patches",
+            remedy="or give the whole anatomy: tokens=regard.models.transformer.Tokens(…)",
+        )
+    return found
+
+
+def _found(classifier: Classifier, pairs: dict[str, str]) -> Tokens | None:
     if not pairs:
         return None
-    seen = _Seen()
+    network = classifier.module
+    seen, noise = _Seen(len(pairs)), classifier.picture(noise=True)
     with classifier.untouched(), passes.uncounted(), torch.inference_mode(False), torch.no_grad():
-        with seen.watching(classifier.module, pairs):
+        with seen.watching(network, pairs):
             grey = classifier.forward(classifier.picture())
         if not bool(grey.isfinite().all()):
             raise NotFiniteError(
@@ -93,24 +137,26 @@ def find_tokens(classifier: Classifier) -> Tokens | None:
             )
         if not seen.is_sequence():
             return None
-        blocks = tuple(block for block, _ in seen.entered)
-        entering = seen.entered[-1][1]
-        rows = _rows_read(classifier, blocks[-1], entering, grey)
-    height, width = seen.grid
-    frame = classifier.preparation.frame
-    prefix = entering.shape[1] - height * width
-    if rows is None or prefix < 0 or frame[0] % height or frame[1] % width:
-        return None
-    return Tokens(
-        blocks=blocks,
-        attentions=tuple(pairs[block] for block in blocks),
-        attention_input=Place(seen.source, "output") if seen.source else Place(pairs[blocks[-1]], "input"),
-        patch=(frame[0] // height, frame[1] // width),
-        prefix=prefix,
-        rows=rows if max(rows) < prefix else None,
-        in_tuple=seen.in_tuple,
-        cannot_drop="rotary positions are given to every block by place" if _rotary(classifier.module) else None,
-    )
+        last, entering = seen.entered[-1]
+        rows = _rows_read(classifier, last, entering, grey)
+        height, width = seen.grid
+        frame = classifier.preparation.frame
+        prefix = entering.shape[1] - height * width
+        if rows is None or prefix < 0 or frame[0] % height or frame[1] % width:
+            return None
+        found = Tokens(
+            blocks=tuple(block for block, _ in seen.entered),
+            attentions=tuple(pairs[block] for block, _ in seen.entered),
+            attention_input=Place(seen.source, "output") if seen.source else Place(pairs[last], "input"),
+            patch=(frame[0] // height, frame[1] // width),
+            prefix=prefix,
+            rows=rows if max(rows) < prefix else None,
+            in_tuple=seen.in_tuple,
+        )
+        if found.rows is None and seen.pool is not None and _is_all(classifier, seen.pool[1], grey):
+            found = replace(found, pool=seen.pool[0], attention_input=seen.pool[1])
+        refusal = refusal_to_drop(classifier, found, noise, classifier.forward(noise))
+    return replace(found, cannot_drop=refusal)
 
 
 def _blocks(network: nn.Module) -> dict[str, str]:
@@ -126,11 +172,13 @@ def _blocks(network: nn.Module) -> dict[str, str]:
 class _Seen:
     """What a pass shows: the grid before the blocks, the blocks as they run, what makes the last attention's input."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int) -> None:
         self.grid: tuple[int, int] = (0, 0)
         self.entered: list[tuple[str, Tensor]] = []
         self.source: str | None = None
+        self.pool: tuple[str, Place] | None = None
         self.in_tuple = False
+        self._blocks = blocks
         self._made: list[tuple[str, Tensor]] = []
 
     def is_sequence(self) -> bool:
@@ -143,13 +191,12 @@ class _Seen:
     @contextmanager
     def watching(self, network: nn.Module, pairs: dict[str, str]) -> Iterator[None]:
         attentions = set(pairs.values())
+        before = {path: self._enters(path) for path in pairs} | dict.fromkeys(attentions, self._reads)
+        before |= {path: self._pools(path) for path in pooling_modules(network) if path not in attentions}
         with ExitStack() as stack:
             for path, module in network.named_modules():
-                if path in pairs:
-                    handle = module.register_forward_pre_hook(self._enters(path), with_kwargs=True)
-                    stack.callback(handle.remove)
-                if path in attentions:
-                    handle = module.register_forward_pre_hook(self._reads, with_kwargs=True)
+                if path in before:
+                    handle = module.register_forward_pre_hook(before[path], with_kwargs=True)
                     stack.callback(handle.remove)
                 stack.callback(module.register_forward_hook(self._makes(path, path in pairs)).remove)
             yield
@@ -163,8 +210,25 @@ class _Seen:
         return hook
 
     def _reads(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        tensor = _first(arguments, named)
-        self.source = next((path for path, made in reversed(self._made) if made is tensor), None)
+        self.source = self._maker(_first(arguments, named))
+
+    def _pools(self, path: str) -> Callable[..., None]:
+        """A pool after the blocks: one of torch's reads its keys, made by some layer; else a layer `kv` reads them."""
+
+        def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            if len(self.entered) < self._blocks:
+                return
+            if isinstance(module, nn.MultiheadAttention):
+                source = self._maker(arguments[1] if len(arguments) > 1 else named.get("key"))
+                self.pool = (path, Place(source)) if source else None
+            else:
+                self.pool = path, Place(f"{path}.kv", "input")
+
+        return hook
+
+    def _maker(self, tensor: Tensor | None) -> str | None:
+        """The layer that made a tensor since the last block began."""
+        return next((path for path, made in reversed(self._made) if made is tensor), None)
 
     def _makes(self, path: str, block: bool) -> Callable[..., None]:
         def hook(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
@@ -180,7 +244,8 @@ class _Seen:
 
 
 def _first(arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor | None:
-    return next((value for value in (*arguments, *named.values()) if isinstance(value, Tensor)), None)
+    found = (first_tensor(value) for value in (*arguments, *named.values()))
+    return next((tensor for tensor in found if tensor is not None), None)
 
 
 def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor) -> tuple[int, ...] | None:
@@ -192,7 +257,7 @@ def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor
     network, place = classifier.module, Place(last, "output")
     with replaced(network, Place(last, "input"), lambda _: entering):
         leaf, answer = differentiable_from(network, place, lambda: classifier.forward(classifier.picture(noise=True)))
-    if not torch.allclose(answer, grey, rtol=1e-3, atol=1e-3 * float(grey.abs().max())) or not answer.requires_grad:
+    if not _equal(answer, grey) or not answer.requires_grad:
         return None
     direction = torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
     (gradient,) = torch.autograd.grad(answer, leaf, direction)
@@ -200,9 +265,16 @@ def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor
     return tuple(read) or None
 
 
-def _rotary(network: nn.Module) -> bool:
-    kinds = {type(module).__name__.lower() for module in network.modules()}
-    return any("rope" in kind or "rotary" in kind for kind in kinds)
+def _is_all(classifier: Classifier, place: Place, grey: Tensor) -> bool:
+    """Whether the answer hangs on the tensor at `place` alone: given the grey picture's, it is the grey one's."""
+    network = classifier.module
+    (tensor,), _ = read(network, [place], lambda: classifier.forward(classifier.picture()), stop=True)
+    with replaced(network, place, lambda _: tensor):
+        return _equal(classifier.forward(classifier.picture(noise=True)), grey)
+
+
+def _equal(answer: Tensor, grey: Tensor) -> bool:
+    return torch.allclose(answer, grey, rtol=1e-3, atol=1e-3 * float(grey.abs().max()))
 
 
 def _nearest(side: int, patch: int) -> int:

@@ -8,8 +8,8 @@ from torch import nn
 
 from regard.errors import UnsupportedError
 from regard.models import passes
-from regard.models.last_block import open_last_block
 from regard.models.projections import attention_modules, projections
+from regard.models.reader import open_reader
 from regard.models.taps import Place, read
 
 from ..explainers.networks import CLASSES, WIDTH, classifier_of, mlp_head, pixels_of, same, vit
@@ -51,7 +51,7 @@ def test_the_parts_put_together_are_the_network(make):
     side = 32
     classifier, pixels = classifier_of(network, side), pixels_of(2, (side, side)).double()
     tokens = classifier.tokens
-    block = open_last_block(classifier, tokens)
+    block = open_reader(classifier, tokens)
     places = [Place(tokens.blocks[-1], "input"), tokens.attention_input]
     with torch.no_grad():
         (entering, u), answer = read(network, places, lambda: classifier.respond(pixels))
@@ -64,7 +64,7 @@ def test_the_parts_put_together_are_the_network(make):
 
 def test_the_tail_goes_through_a_separate_head_and_counts_no_passes():
     classifier = classifier_of(vit(num_classes=0), head=mlp_head())
-    block = open_last_block(classifier, classifier.tokens)
+    block = open_reader(classifier, classifier.tokens)
     with passes.counted() as spent:
         answer = block.tail(torch.randn(4, 1, WIDTH), torch.randn(4, 1, WIDTH))
     assert answer.logits.shape == (4, CLASSES)
@@ -111,7 +111,7 @@ def test_half_precision_weights_are_computed_with_in_float32_and_stay_as_they_ar
     network = vit(init_values=0.1, fc_norm=True, depth=depth).to(dtype)
     before, widened = copy.deepcopy(network.state_dict()), copy.deepcopy(network).float()
     classifiers = [classifier_of(one) for one in (network, widened)]
-    block, expected = (open_last_block(one, one.tokens) for one in classifiers)
+    block, expected = (open_reader(one, one.tokens) for one in classifiers)
     for name in ("query", "key", "value", "query_bias", "value_bias"):
         assert getattr(block.projections, name).equal(getattr(expected.projections, name))
         assert getattr(block.projections, name).dtype is torch.float32

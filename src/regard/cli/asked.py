@@ -1,0 +1,44 @@
+"""What a person asks of a classifier on the command line: classes by index or label, concepts by folders."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from regard.cli.photos import find_photos
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from regard.concepts import Concept
+    from regard.models.classifier import Classifier
+
+
+def class_asked(text: str) -> int | str:
+    """An index where the text is a whole number, else a label."""
+    return int(text) if re.fullmatch("-?[0-9]+", text) else text
+
+
+def concept_asked(subject: Classifier, text: str) -> Concept:
+    """A concept from NAME=FOLDER, shown to a classifier by the photos of the folder.
+
+    Raises:
+        TargetError: the text is written otherwise.
+        PhotoError: the folder holds no photos.
+    """
+    from regard.concepts import Concept
+    from regard.errors import TargetError
+
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise TargetError("a concept is given as NAME=FOLDER", came=text)
+    return Concept.from_images(subject, find_photos([folder]), name)
+
+
+def described(target: Any) -> str:
+    """A target for a run's configuration: in words, and with the digest of a direction that it holds."""
+    direction: Tensor | None = getattr(target, "direction", None)
+    if direction is None:
+        return repr(target)
+    return f"{target!r} {hashlib.sha256(direction.numpy().tobytes()).hexdigest()[:16]}"

@@ -1,0 +1,1 @@
+"""Numbers about maps: pure functions of tensors, one measure a file."""

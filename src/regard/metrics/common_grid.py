@@ -1,0 +1,61 @@
+"""Maps of different grids and crops, brought to the same places of their photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from regard.errors import PixelsError
+from regard.images import Geometry
+
+
+def on_common_grid(maps: Sequence[Tensor], geometries: Sequence[Geometry]) -> list[Tensor]:
+    """Mean values of maps over the same cells of the photo.
+
+    The grid spans the part of the photo that all frames reach, and its cells are as large as the coarsest map's:
+    finer maps are averaged (a cell's evidence is the sum of its parts'), and no map is read between its cells, where
+    it says nothing. Sampling a coarse map finely would instead count each of its values many times against values
+    that it cannot follow. Maps of one grid and one frame within the photo stay exactly as they are.
+
+    Args:
+        maps: each (..., h, w) over its own frame.
+        geometries: where each frame lies on the photo, the same photo for all.
+
+    Returns:
+        Each (..., rows, columns), float64, of one grid; without rows or columns where no part is common.
+
+    Raises:
+        PixelsError: the maps belong to photos of different sizes.
+    """
+    photos = {geometry.photo for geometry in geometries}
+    if len(photos) != 1:
+        raise PixelsError("the maps are of different photos", came=", ".join(f"{high}×{wide}" for high, wide in photos))
+    ((height, width),) = photos
+    lefts, tops, rights, bottoms = zip(*(geometry.box for geometry in geometries), strict=True)
+    down = _shared(height, tops, bottoms, [part.shape[-2] for part in maps])
+    across = _shared(width, lefts, rights, [part.shape[-1] for part in maps])
+    return [
+        vertical @ part.detach().double().cpu() @ horizontal.T
+        for vertical, part, horizontal in zip(down, maps, across, strict=True)
+    ]
+
+
+def _shared(length: int, starts: Sequence[float], ends: Sequence[float], cells: Sequence[int]) -> list[Tensor]:
+    """Along one axis of the photo: for each map, the share of each of its cells in each common cell, (common, own)."""
+    start, end = max(0.0, *starts), min(float(length), *ends)
+    coarsest = max((high - low) / count for low, high, count in zip(starts, ends, cells, strict=True))
+    count = max(1, round((end - start) / coarsest)) if end > start else 0
+    common = _edges(start, end, count)
+    return [_shares(common, _edges(low, high, own)) for low, high, own in zip(starts, ends, cells, strict=True)]
+
+
+def _edges(start: float, end: float, count: int) -> Tensor:
+    return torch.linspace(start, end, count + 1, dtype=torch.float64)
+
+
+def _shares(common: Tensor, own: Tensor) -> Tensor:
+    """How much of each common interval lies in each of one's own; rows sum to 1."""
+    overlap = (torch.minimum(common[1:, None], own[1:]) - torch.maximum(common[:-1, None], own[:-1])).clamp(min=0)
+    return overlap / overlap.sum(dim=1, keepdim=True)

@@ -1,0 +1,121 @@
+"""Classifiers with a head apart, in one file: backbone and head, and how both are built."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.errors import ClassifierError, FileFormatError
+from regard.models.classifier import Classifier
+from regard.models.files import Header, Source, fill, read_weights, write_classifier
+from regard.models.head import HeadForm, form_of
+from regard.models.networks import unwrapped
+
+_NETWORK, _HEAD = "network.", "head."
+
+
+def save_classifier(classifier: Classifier, path: str | Path, about: Mapping[str, Any]) -> None:
+    """Write a classifier with a head apart as one safetensors file that `regard.load(path)` reads.
+
+    Weights are written in the precision that they have.
+
+    Args:
+        classifier: made with `head=`.
+        path: ends in .safetensors.
+        about: origin, training, measured accuracy: JSON values for people.
+
+    Raises:
+        ClassifierError: no head apart, a head of another form than `HeadForm` knows, or a path of another ending.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ClassifierError("a classifier file ends in .safetensors", came=path.name)
+    if classifier.head is None:
+        raise ClassifierError(f"{classifier.name} has no head apart from its network")
+    source = classifier.source or Source("", {})
+    header = Header(
+        name=classifier.name,
+        architecture=source.architecture,
+        arguments=source.arguments,
+        preparation=classifier.preparation.to_dict(),
+        outputs=classifier.outputs,
+        labels=classifier.labels,
+        about=about,
+        removed=source.removed,
+        head=asdict(form_of(classifier.head)),
+        precision=classifier.precision,
+    )
+    parts = ((_NETWORK, classifier.module), (_HEAD, classifier.head))
+    weights = {f"{part}{name}": tensor for part, module in parts for name, tensor in module.state_dict().items()}
+    write_classifier(path, header, weights)
+
+
+def restored(
+    path: Path, header: Header, build: Callable[[Source], nn.Module], own: nn.Module | None
+) -> tuple[nn.Module, nn.Module]:
+    """Network and head of a file that `save_classifier` wrote, in the precision in which they were written.
+
+    Args:
+        path: the file.
+        header: what it says.
+        build: makes a network of a source, with random weights.
+        own: a network of one's own that regard cannot build; a copy of it is filled.
+
+    Raises:
+        ClassifierError: the network is one's own and was not given, or the weights are not its.
+        FileFormatError: the header's head is none.
+    """
+    source = Source(header.architecture, header.arguments, header.removed)
+    if own is None and not source.architecture:
+        raise ClassifierError(
+            f"regard did not build the network in {str(path)!r}, so it cannot build it again",
+            remedy=f'give it, whatever its weights: regard.load("{path.name}", network=backbone)',
+        )
+    weights = read_weights(path)
+    network = build(source) if own is None else copy.deepcopy(unwrapped(own))
+    if source.removed is not None:
+        _remove(network, source.removed, path)
+    _fill(network, _part(weights, _NETWORK), path)
+    head = _head(header, path)
+    _fill(head, _part(weights, _HEAD), path)
+    return network, head
+
+
+def _part(weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(part): tensor for name, tensor in weights.items() if name.startswith(part)}
+
+
+def _remove(network: nn.Module, layer: str, path: Path) -> None:
+    try:
+        network.set_submodule(layer, nn.Identity(), strict=True)
+    except (AttributeError, ValueError) as reason:
+        raise ClassifierError(
+            f"the network is not that of {str(path)!r}", came=f"no layer {layer!r}", expected="the backbone trained on"
+        ) from reason
+
+
+def _fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights in the precision in which they are stored; what a file leaves out takes that of most of them."""
+    stored: Counter[torch.dtype] = Counter()
+    for tensor in weights.values():
+        stored[tensor.dtype] += tensor.numel() if tensor.is_floating_point() else 0
+    if stored.total():
+        network.to(stored.most_common(1)[0][0])
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if name in weights:
+            tensor.data = tensor.data.to(weights[name].dtype)
+    fill(network, weights, path)
+
+
+def _head(header: Header, path: Path) -> nn.Module:
+    try:
+        return HeadForm(**(header.head or {})).build()
+    except (TypeError, RuntimeError) as reason:
+        raise FileFormatError(f"the header of {str(path)!r} is damaged", came=f"head={header.head!r}") from reason

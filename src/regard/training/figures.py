@@ -1,0 +1,160 @@
+"""What a head is worth, on photos that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from regard.labels import Outputs
+
+DRAWS = 1000
+"""Of the bootstrap."""
+MOST_CONFUSED = 20
+"""Classes up to which the table of confusions is kept: more cannot be read."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number and what it is to be compared with.
+
+    Attributes:
+        name: of the class or the measurement.
+        photos: held-out photos that it is about.
+        value: the accuracy, or the root mean square error.
+        interval: 95 % of the bootstrap over photos; None where all photos are alike, such as all answered rightly,
+            of which it would say nothing.
+        chance: what one gets who has not seen the photos.
+        r_squared: share of a measurement's variance that is explained; None for classes, or where nothing varies.
+    """
+
+    name: str
+    photos: int
+    value: float
+    interval: tuple[float, float] | None
+    chance: float
+    r_squared: float | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Figures of the held-out photos.
+
+    Attributes:
+        measure: what `value` is.
+        photos: how many.
+        overall: of all classes; None for measurements, whose units differ.
+        each: of each class that was held out, or measurement.
+        unexamined: classes that no held-out photo shows.
+        confusion: row: the true class, column: the answer; None for more than 20 classes and for other outputs.
+    """
+
+    measure: Literal["accuracy", "root mean square error"]
+    photos: int
+    overall: Figure | None
+    each: tuple[Figure, ...]
+    unexamined: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] | None = None
+
+
+def examined(
+    outputs: Outputs, answers: Tensor, truth: Tensor, learnt: Tensor, names: Sequence[str], seed: int
+) -> HeldOut:
+    """Figures of answers.
+
+    "softmax": the share of photos whose likeliest class is the true one, of all and of each class. Chance: always the
+    class most frequent in training; for a single class, its share there.
+
+    "sigmoid": the share of right yes and no, at probability ½; of all, the mean over classes. Chance: always the more
+    frequent answer in training.
+
+    "scalar": √ mean (answer − truth)², and R² = 1 − Σ (answer − truth)² / Σ (truth − mean truth)². Chance: always the
+    mean in training.
+
+    Args:
+        outputs: what the answers mean.
+        answers: logits or measurements of the held-out photos (n, C).
+        truth: class indices (n,), or 0 and 1 (n, C), or measurements (n, C).
+        learnt: the same of the photos trained on.
+        names: of the C columns.
+        seed: of the bootstrap.
+    """
+    answers, truth, learnt = answers.double(), truth.double(), learnt.double()
+    if outputs == "scalar":
+        each = [
+            _measurement(name, answers[:, column], truth[:, column], float(learnt[:, column].mean()), seed)
+            for column, name in enumerate(names)
+        ]
+        return HeldOut("root mean square error", len(truth), None, tuple(each))
+    if outputs == "sigmoid":
+        return _independent(answers, truth, learnt, names, seed)
+    return _exclusive(answers, truth.long(), learnt.long(), names, seed)
+
+
+def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:
+    """Where 95 % of the means of n values drawn from the n values (n,) lie; None where all are equal."""
+    if bool((values == values[0]).all()):
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    draws = [values[torch.randint(len(values), values.shape, generator=generator)].mean() for _ in range(DRAWS)]
+    low, high = torch.stack(draws).quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+    return low, high
+
+
+def _measurement(name: str, answers: Tensor, truth: Tensor, mean: float, seed: int) -> Figure:
+    squared = (answers - truth).square()
+    interval = bootstrap_interval(squared, seed)
+    varied = float((truth - truth.mean()).square().sum())
+    return Figure(
+        name=name,
+        photos=len(truth),
+        value=float(squared.mean().sqrt()),
+        interval=None if interval is None else (interval[0] ** 0.5, interval[1] ** 0.5),
+        chance=float((truth - mean).square().mean().sqrt()),
+        r_squared=1 - float(squared.sum()) / varied if varied > 0 else None,
+    )
+
+
+def _independent(answers: Tensor, truth: Tensor, learnt: Tensor, names: Sequence[str], seed: int) -> HeldOut:
+    right = ((answers > 0) == (truth > 0.5)).double()
+    guessed = (truth == (learnt.mean(dim=0) > 0.5).double()).double()
+    shown = truth.sum(dim=0).int().tolist()
+    each = [
+        _accuracy(name, shown[column], right[:, column], float(guessed[:, column].mean()), seed)
+        for column, name in enumerate(names)
+    ]
+    return HeldOut(
+        measure="accuracy",
+        photos=len(truth),
+        overall=_accuracy("all classes", len(truth), right.mean(dim=1), float(guessed.mean()), seed),
+        each=tuple(figure for figure in each if figure.photos),
+        unexamined=tuple(figure.name for figure in each if not figure.photos),
+    )
+
+
+def _exclusive(answers: Tensor, truth: Tensor, learnt: Tensor, names: Sequence[str], seed: int) -> HeldOut:
+    answered = answers.argmax(dim=1)
+    right = (answered == truth).double()
+    frequent = learnt.bincount(minlength=len(names))
+    shares = (frequent.double() / len(learnt)).tolist()
+    shown = [truth == index for index in range(len(names))]
+    confusion = (truth * len(names) + answered).bincount(minlength=len(names) ** 2).view(len(names), -1).tolist()
+    return HeldOut(
+        measure="accuracy",
+        photos=len(truth),
+        overall=_accuracy("all classes", len(truth), right, float((truth == frequent.argmax()).double().mean()), seed),
+        each=tuple(
+            _accuracy(name, int(of_class.sum()), right[of_class], share, seed)
+            for name, of_class, share in zip(names, shown, shares, strict=True)
+            if bool(of_class.any())
+        ),
+        unexamined=tuple(name for name, of_class in zip(names, shown, strict=True) if not bool(of_class.any())),
+        confusion=tuple(map(tuple, confusion)) if len(names) <= MOST_CONFUSED else None,
+    )
+
+
+def _accuracy(name: str, photos: int, right: Tensor, chance: float, seed: int) -> Figure:
+    return Figure(name, photos, float(right.mean()), bootstrap_interval(right, seed), chance)

@@ -1,0 +1,44 @@
+"""Which photos are kept from training, so that a figure says something of new ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from regard.errors import ClassifierError
+
+
+def held_out_marks(fingerprints: Sequence[str], strata: Sequence[Hashable], share: float, draw: str) -> list[bool]:
+    """Which photos are held out: of every stratum its share, at least one where it has two different photos.
+
+    Whether a photo is drawn depends on its content, on those of its stratum and on `draw`; not on names or order.
+    Photos of the same content fall together.
+
+    Args:
+        fingerprints: of the content of each photo.
+        strata: the class of each photo, or whatever must be in both parts.
+        share: above 0, below 1; rounded to whole photos.
+        draw: another text, another draw.
+
+    Raises:
+        ClassifierError: no stratum has two different photos.
+    """
+    members: dict[Hashable, set[str]] = defaultdict(set)
+    for mark, stratum in zip(fingerprints, strata, strict=True):
+        members[stratum].add(mark)
+    chosen = {stratum: _drawn(marks, share, draw) for stratum, marks in members.items()}
+    if not any(chosen.values()):
+        raise ClassifierError(
+            "there are too few photos to keep some from training",
+            came=f"{len(fingerprints)}, and no class has two different ones",
+            expected="three different photos of a class, one to learn from, one to choose by, one to examine",
+        )
+    return [mark in chosen[stratum] for mark, stratum in zip(fingerprints, strata, strict=True)]
+
+
+def _drawn(marks: set[str], share: float, draw: str) -> set[str]:
+    if len(marks) < 2:
+        return set()
+    count = min(max(1, round(share * len(marks))), len(marks) - 1)
+    return set(sorted(marks, key=lambda mark: hashlib.sha256(f"{draw} {mark}".encode()).digest())[:count])

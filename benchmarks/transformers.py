@@ -12,7 +12,6 @@ with the product of whole matrices, from the same weights and gradients.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -110,7 +109,7 @@ def averages(device: torch.device) -> list[str]:
     pixels, few = pixels_of(classifier, 8), 5
     work: Work = {
         "forward": lambda: classifier.forward(pixels),
-        "CDAM": lambda: regard.CDAM(classifier)(pixels, 0),
+        "CDAM": lambda: cdam(pixels, 0),
         "Smooth CDAM, 50 samples": lambda: smooth(pixels, 0),
         "Smooth CDAM, 50 samples, by autograd over the last block": lambda: by_autograd(pixels, 0),
         "Integrated CDAM, 50 steps": lambda: integrated(pixels, 0),
@@ -118,8 +117,8 @@ def averages(device: torch.device) -> list[str]:
             full_graph(classifier, pixels, 0) for _ in range(few)
         ],
     }
+    cdam, integrated = regard.CDAM(classifier), regard.IntegratedCDAM(classifier)
     smooth, by_autograd = regard.SmoothCDAM(classifier), regard.SmoothCDAM(classifier, form="autograd")
-    integrated = regard.IntegratedCDAM(classifier)
     with torch.no_grad():
         times = timed(work, device, 3)
     for what, spent in times.items():
@@ -179,30 +178,36 @@ def families(device: torch.device) -> list[str]:
 
 
 def peak(name: str, classes: int, device: torch.device) -> float:
-    """MiB that CDAM of so many classes, batch 8, adds to what one forward has taken, in this process."""
+    """MiB above rest that a forward of 8 pictures takes at most, or CDAM of so many classes, in this process."""
     classifier = classifier_of("float32", device, f"timm:{name}")
     pixels, cdam = pixels_of(classifier, 8), regard.CDAM(classifier)
+    cdam(pixels[:1], 0)
+    rest = _highest(device, reset=True)
     with torch.no_grad():
-        classifier.forward(pixels)
+        cdam(pixels, list(range(classes))) if classes else classifier.forward(pixels)
+    return _highest(device) - rest
+
+
+def _highest(device: torch.device, reset: bool = False) -> float:
+    """MiB that this process has held at most since the last reset; Linux tells of the CPU's memory."""
     if device.type == "cuda":
-        before = torch.cuda.max_memory_allocated(device)
-        cdam(pixels, list(range(classes)))
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cdam(pixels, list(range(classes)))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+        if reset:
+            torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 2**10
 
 
 def memory(device: torch.device) -> list[str]:
-    lines = [
-        "| network, batch 8 | classes | MiB above one forward | of these the maps themselves |",
-        "| --- | --- | --- | --- |",
-    ]
+    lines = ["| network, batch 8 | work | MiB above rest | of these the maps |", "| --- | --- | --- | --- |"]
     for name in ("vit_small_patch16_224", "vit_base_patch16_224"):
-        for classes in (1, 1000):
+        for classes in (0, 1, 1000):
             command = [sys.executable, __file__, "--peak", name, str(classes), "--device", str(device)]
             found = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-            lines.append(f"| {name} | {classes} | {found:.0f} | {8 * classes * 196 * 4 / 2**20:.1f} |")
+            what = "a forward" if classes == 0 else f"CDAM, {classes} class{'es' if classes > 1 else ''}"
+            lines.append(f"| {name} | {what} | {found:.0f} | {8 * classes * 196 * 4 / 2**20:.1f} |")
             print(lines[-1], flush=True)
     return lines
 
@@ -220,10 +225,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, help="file for the tables")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--part", choices=[*PARTS], help="only this table, printed")
     parser.add_argument("--peak", nargs=2, metavar=("NETWORK", "CLASSES"), help="print one process's peak and leave")
     arguments = parser.parse_args()
     if arguments.peak:
         print(peak(arguments.peak[0], int(arguments.peak[1]), arguments.device))
+        return
+    if arguments.part:
+        PARTS[arguments.part](arguments.device)
         return
     lines = ["# Methods for transformers: cost", "", *(__doc__ or "").strip().splitlines()[4:], ""]
     lines += [f"{where(arguments.device)}, torch {torch.__version__}.", ""]

@@ -96,6 +96,7 @@ _MODULES = frozenset(
         "explainers",
         "fills",
         "images",
+        "metrics",
         "models",
         "question",
         "runs",

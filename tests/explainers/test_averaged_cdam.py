@@ -8,7 +8,7 @@ import torch
 
 import regard
 from regard.errors import UnsupportedError
-from regard.explainers.class_token import entering_and_read
+from regard.explainers.reading import entering_and_read
 from regard.images import seed_of
 from regard.models.taps import Place, read
 from regard.question import ask

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import regard
-from regard.explainers.class_token import attend, entering_and_read
 from regard.explainers.gradients import of_targets
+from regard.explainers.reading import attend, entering_and_read
 from regard.models.taps import Place, differentiable_from, read
 from regard.question import ask
 

@@ -9,7 +9,7 @@ import torch
 import regard
 from regard.compat import import_optional
 from regard.errors import NotFiniteError, UnsupportedError
-from regard.explainers import class_token
+from regard.explainers import reading
 from regard.explainers.evidence import ClosedForm
 from regard.models import transformer
 from regard.models.taps import Place
@@ -199,8 +199,8 @@ def test_a_key_bias_in_lambda_fails_the_guard(monkeypatch):
 
 
 def opened_with(change, monkeypatch):
-    honest = class_token.open_reader
-    monkeypatch.setattr(class_token, "open_reader", lambda *arguments: change(honest(*arguments)))
+    honest = reading.open_reader
+    monkeypatch.setattr(reading, "open_reader", lambda *arguments: change(honest(*arguments)))
 
 
 def test_queries_keys_and_values_in_another_order_are_noticed_by_the_self_test(monkeypatch):

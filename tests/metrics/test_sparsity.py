@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
 from regard.errors import NotFiniteError, PixelsError
-from regard.metrics.sparsity import compactness, gini
+from regard.metrics.sparsity import compactness, gini, sparsity_ratio
 
 # single precision as maps are, held in double so that a change of scale rounds nothing
 sizes = some.floats(-100, 100, width=32)
@@ -101,3 +101,13 @@ def test_nan_and_infinity_are_refused_with_their_place(figure, value):
 def test_what_is_no_map_is_refused(figure, shape):
     with pytest.raises(PixelsError):
         figure(torch.ones(shape))
+
+
+def test_the_published_ratio_changes_with_the_sign_of_a_map_and_compactness_does_not():
+    """Check 24: of 4, −100, 0.1, 0: 0.1 and 0 lie below 5 % of 4; turned, 4, 0.1 and 0 lie below 5 % of 100."""
+    maps = torch.tensor([[[4.0, -100.0], [0.1, 0.0]]])
+    assert sparsity_ratio(maps).tolist() == [0.5]
+    assert sparsity_ratio(-maps).tolist() == [0.75]
+    assert compactness(maps).equal(compactness(-maps))
+    assert sparsity_ratio(-maps.abs()).tolist() == [0.0]
+    assert sparsity_ratio(3 * maps).equal(sparsity_ratio(maps))

@@ -217,7 +217,8 @@ def test_chunks_of_explainers_are_halved_too(explainer):
 
 def test_passes_that_keep_all_layers_hold_fewer_pictures(monkeypatch):
     network = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(20)], nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    monkeypatch.setattr(passes, "CPU_BUDGET", 80 * 2 * 3 * 32 * 32 * 4)
+    for budget in ("CPU_BUDGET", "CPU_KEPT"):
+        monkeypatch.setattr(passes, budget, 80 * 2 * 3 * 32 * 32 * 4)
     classifier = classifier_of(network, outputs="embedding")
     assert passes.chunk_size(classifier, pixels_of(1)) == 20
     assert passes.chunk_size(classifier, pixels_of(1), keeps_all=True) == 3

@@ -198,27 +198,3 @@ def test_nothing_is_left_of_the_rules_also_after_a_failure():
     with pytest.raises(KeyError), RelevanceRules():
         fail(given)
     assert type(layer(given).grad_fn).__name__ == "AddmmBackward0"
-
-
-@pytest.mark.parametrize("separate", [False, True], ids=["packed", "separate"])
-def test_pytorchs_own_attention_hands_on_what_its_parts_do(separate):
-    attention = nn.MultiheadAttention(8, 2, batch_first=True, **({"kdim": 8, "vdim": 8} if separate else {}))
-    attention._qkv_same_embed_dim = attention._qkv_same_embed_dim and not separate
-    attention = attention.eval().requires_grad_(False)
-    if separate:
-        for part in "qkv":
-            weight = attention.in_proj_weight["qkv".index(part) * 8 :][:8]
-            setattr(attention, f"{part}_proj_weight", nn.Parameter(weight, requires_grad=False))
-    nn.init.normal_(attention.in_proj_bias, generator=torch.Generator().manual_seed(0))
-    given = random(2, 5, 8).requires_grad_()
-    with RelevanceRules():
-        output, weights = attention(given, given, given, average_attn_weights=False)
-    plain, own = attention(given, given, given, average_attn_weights=False)
-    same(output, plain)
-    same(weights, own)
-    (found,) = torch.autograd.grad(output, weights, torch.ones_like(output))
-    values = (given @ attention.in_proj_weight[16:].T + attention.in_proj_bias[16:]).view(2, 5, 2, 4).transpose(1, 2)
-    joined = (own @ values).transpose(1, 2).flatten(2)
-    (attended,) = relevance(lambda x: functional.linear(x, attention.out_proj.weight), joined.detach())
-    shares = attended.view(2, 5, 2, 4).transpose(1, 2) / (own @ values)
-    same(found, own * (shares @ values.transpose(2, 3)) / 2, 1e-4)

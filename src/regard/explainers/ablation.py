@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from regard.errors import UnsupportedError
-from regard.explainers.class_token import (
+from regard.explainers.explainer import Explainer, Found
+from regard.explainers.reading import (
     ReadRows,
     anatomy,
     attend,
@@ -20,7 +21,6 @@ from regard.explainers.class_token import (
     opened_reader,
     queries_of,
 )
-from regard.explainers.explainer import Explainer, Found
 from regard.models.classifier import Classifier
 from regard.models.dropping import dropped_answers
 from regard.question import Question

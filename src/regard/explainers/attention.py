@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regard.explainers.class_token import anatomy, on_grid, queries_of
 from regard.explainers.explainer import Explainer, Found
+from regard.explainers.reading import anatomy, on_grid, queries_of
 from regard.models.attention import recorded
 from regard.models.classifier import Classifier
 from regard.question import Question

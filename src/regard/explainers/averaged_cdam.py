@@ -16,9 +16,9 @@ from torch import Tensor
 
 from regard.errors import UnsupportedError
 from regard.explainers.cdam import Form, averages, find_evidence
-from regard.explainers.class_token import anatomy, entering_and_read, on_grid, prefix_of
 from regard.explainers.evidence import ClosedForm, Pooled
 from regard.explainers.explainer import Explainer, Found
+from regard.explainers.reading import anatomy, entering_and_read, on_grid, prefix_of
 from regard.images import seed_of
 from regard.models.classifier import Classifier, at_least_float32
 from regard.question import Question

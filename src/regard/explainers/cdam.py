@@ -16,9 +16,9 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from regard.errors import RegardError, UnsupportedError
-from regard.explainers.class_token import anatomy, entering_and_read, on_grid, prefix_of
 from regard.explainers.evidence import ByAutograd, ByDecomposition, ClosedForm, Evidence, Pooled, Terms
 from regard.explainers.explainer import Explainer, Found
+from regard.explainers.reading import anatomy, entering_and_read, on_grid, prefix_of
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.models.transformer import Tokens

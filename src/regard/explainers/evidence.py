@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import UnsupportedError
-from regard.explainers.class_token import (
+from regard.explainers.gradients import detached, of_targets
+from regard.explainers.reading import (
     HALF_ROUNDING,
     ROUNDING,
     ReadRows,
@@ -25,7 +26,6 @@ from regard.explainers.class_token import (
     entering_and_read,
     opened_reader,
 )
-from regard.explainers.gradients import detached, of_targets
 from regard.models import passes
 from regard.models.classifier import Classifier, at_least_float32
 from regard.models.reader import resumed
@@ -187,7 +187,7 @@ class ByDecomposition(Evidence):
 
 
 class ClosedForm(Evidence):
-    """The closed form of a plain attention, heads h, with a, λ, μ, o as in `class_token.attend`.
+    """The closed form of a plain attention, heads h, with a, λ, μ, o as in `reading.attend`.
 
     With g_h = ∂f/∂o_h, ω_h,i = (Wv_hᵀ g_h) · u_i (no value bias), and ω̄_h = Σ_i a_h,i ω_h,i over all tokens:
 

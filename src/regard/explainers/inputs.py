@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from regard.errors import LayerError
-from regard.explainers.class_token import anatomy, on_grid
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import detached, of_targets
+from regard.explainers.reading import anatomy, on_grid
 from regard.models import passes
 from regard.models.classifier import Classifier, at_least_float32
 from regard.models.convolutional import feature_map

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from regard.errors import UnsupportedError
-from regard.explainers.class_token import anatomy, on_grid, reads_prefix
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import of_many
+from regard.explainers.reading import anatomy, on_grid, reads_prefix
 from regard.models import passes
 from regard.models.attention import recorded
 from regard.models.classifier import Classifier

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regard.explainers.class_token import anatomy, on_grid, queries_of
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import detached, of_many
+from regard.explainers.reading import anatomy, on_grid, queries_of
 from regard.models.attention import recorded
 from regard.models.classifier import Classifier
 from regard.models.taps import Place, differentiable_from

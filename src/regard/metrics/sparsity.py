@@ -34,6 +34,29 @@ def compactness(maps: Tensor, threshold: float = 0.05) -> Tensor:
     return share.masked_fill(largest[..., 0] == 0, torch.nan)
 
 
+def sparsity_ratio(maps: Tensor, threshold: float = 0.05) -> Tensor:
+    """The ratio as published with CDAM: share of places with |m| < threshold · max m, the signed maximum.
+
+    Where evidence against is the strongest the smaller positive side sets the threshold, so the ratio changes with the
+    sign of the map, and is 0 where nothing is positive (CDAM, section 5.2). For comparison with published figures;
+    `compactness` has the same idea without that.
+
+    Args:
+        maps: (..., h, w).
+        threshold: between 0 and 1.
+
+    Returns:
+        (...), float64, in [0, 1).
+
+    Raises:
+        PixelsError: no maps, or maps without places.
+        NotFiniteError: NaN or infinity in a map.
+    """
+    sizes = _sizes(maps)
+    largest = maps.detach().flatten(-2).double().amax(-1, keepdim=True)
+    return (sizes < threshold * largest).double().mean(-1)
+
+
 def gini(maps: Tensor) -> Tensor:
     """Gini index of |m|: how unequally a map spreads its evidence, without any threshold; higher is sparser.
 

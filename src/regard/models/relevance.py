@@ -17,13 +17,11 @@ Where a denominator is zero, so is the relevance. What has no rule raises once r
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -43,7 +41,6 @@ _UNCHANGED = frozenset(
     " relu relu6 rms_norm selu sigmoid silu softmax softplus tanh".split()
 )
 """Norms, activations and softmax: relevance passes as it is."""
-_MULTI_HEAD = inspect.signature(functional.multi_head_attention_forward)
 
 
 class RelevanceRules(TorchFunctionMode):
@@ -56,8 +53,6 @@ class RelevanceRules(TorchFunctionMode):
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if function is functional.multi_head_attention_forward and _counts(args[0]):
-            return self._written_out(args, named)
         result, name = function(*args, **named), function.__name__.strip("_")
         if name in _MOVED or not _counts(result):
             return result
@@ -66,23 +61,6 @@ class RelevanceRules(TorchFunctionMode):
             raise _no_rule(f"{name} in place")
         found = _rule(name, operands)
         return _without_rule(name, result) if found is None else _exchanged(found[0], result, *found[1])
-
-    def _written_out(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """PyTorch's own attention (N, B, D) as operations that have rules, and its weights (B, H, N, N)."""
-        given = _MULTI_HEAD.bind(*args, **named)
-        given.arguments |= {"need_weights": True, "average_attn_weights": False}
-        _, weights = functional.multi_head_attention_forward(*given.args, **given.kwargs)
-        given.apply_defaults()
-        part = given.arguments
-        if part["value"].dim() != 3 or part["bias_k"] is not None or part["add_zero_attn"]:
-            raise _no_rule("attention with keys of its own, or without a batch,")
-        separate, bias = part["use_separate_proj_weight"], part["in_proj_bias"]
-        weight = part["v_proj_weight"] if separate else part["in_proj_weight"].chunk(3)[2]
-        values = functional.linear(part["value"], weight, None if bias is None else bias.chunk(3)[2])
-        values = values.unflatten(-1, (part["num_heads"], -1)).permute(1, 2, 0, 3)
-        with self:
-            joined = (weights @ values).permute(2, 0, 1, 3).flatten(2)
-            return functional.linear(joined, part["out_proj_weight"], part["out_proj_bias"]), weights
 
 
 def _rule(name: str, operands: list[Any]) -> tuple[Rule, list[Tensor]] | None:

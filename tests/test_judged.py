@@ -36,7 +36,10 @@ def removals(judged, classifier, pixels, classes):
 
 @pytest.mark.parametrize("how", ["dropping", "fill"])
 def test_curves_meet_at_both_ends_and_the_area_turns_with_the_map(judged, how):
-    classifier, pixels, classes = classifier_of(vit()), pixels_of(3), torch.tensor([0, 1, 2])
+    network = vit()
+    with torch.no_grad():
+        network.head.weight.mul_(5)  # probabilities that move
+    classifier, pixels, classes = classifier_of(network), pixels_of(3), torch.tensor([0, 1, 2])
     chances = removals(judged, classifier, pixels, classes)[how]
     scores = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     orders = judged.removal_orders(scores)
@@ -48,8 +51,8 @@ def test_curves_meet_at_both_ends_and_the_area_turns_with_the_map(judged, how):
     assert torch.allclose(ends[0], ends[1], atol=1e-5)
     assert torch.allclose(ends[0], chances(owners, everything), atol=1e-5)
     area, turned = (judged.areas(judged.removal_orders(sign * scores), chances) for sign in (1, -1))
-    assert np.abs(area).max() > 1e-3
-    assert area == pytest.approx(-turned, abs=1e-6)
+    assert np.abs(area).max() > 1e-2
+    assert area == pytest.approx(-turned, abs=1e-5)
 
 
 def test_the_area_is_the_trapezoid_worked_by_hand(judged):

@@ -36,10 +36,8 @@ def removals(judged, classifier, pixels, classes):
 
 @pytest.mark.parametrize("how", ["dropping", "fill"])
 def test_curves_meet_at_both_ends_and_the_area_turns_with_the_map(judged, how):
-    network = vit()
-    with torch.no_grad():
-        network.head.weight.mul_(5)  # probabilities that move
-    classifier, pixels, classes = classifier_of(network), pixels_of(3), torch.tensor([0, 1, 2])
+    classifier, pixels = classifier_of(vit()), pixels_of(3)
+    classes = classifier(pixels).argmax(1)
     chances = removals(judged, classifier, pixels, classes)[how]
     scores = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     orders = judged.removal_orders(scores)

@@ -36,7 +36,7 @@ from regard.models import dropping, passes
 
 THRESHOLDS = (0.005, 0.02, 0.05, 0.1, 0.2)
 STEPS, BATCH = 16, 16
-EVERY, SLOW, FILLED = 2, 8, 8
+EVERY, SLOW, FILLED = 4, 3, 4
 """Every so-manieth photo is judged; of those of slow methods, and under fills."""
 METHODS: dict[str, tuple[str, dict[str, object], bool]] = {
     "CDAM": ("cdam", {}, False),

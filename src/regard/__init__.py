@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from regard.explainers.ablation import LastBlockAblation as LastBlockAblation
     from regard.explainers.ablation import TokenAblation as TokenAblation
     from regard.explainers.attention import AttentionMap as AttentionMap
-    from regard.explainers.averaged import IntegratedGradients as IntegratedGradients
-    from regard.explainers.averaged import SmoothGrad as SmoothGrad
     from regard.explainers.averaged_cdam import IntegratedCDAM as IntegratedCDAM
     from regard.explainers.averaged_cdam import PaperIntegratedCDAM as PaperIntegratedCDAM
     from regard.explainers.averaged_cdam import SmoothCDAM as SmoothCDAM
+    from regard.explainers.averaged_gradients import IntegratedGradients as IntegratedGradients
+    from regard.explainers.averaged_gradients import SmoothGrad as SmoothGrad
     from regard.explainers.cdam import CDAM as CDAM
     from regard.explainers.controls import Centre as Centre
     from regard.explainers.controls import Random as Random
@@ -63,7 +63,7 @@ _PUBLIC = {
     "Explanation": "explanation",
     "GradCAM": "explainers.gradcam",
     "InputGradient": "explainers.inputs",
-    "IntegratedGradients": "explainers.averaged",
+    "IntegratedGradients": "explainers.averaged_gradients",
     "IntegratedCDAM": "explainers.averaged_cdam",
     "LastBlockAblation": "explainers.ablation",
     "LogProbability": "targets",
@@ -78,7 +78,7 @@ _PUBLIC = {
     "Rollout": "explainers.propagation",
     "Score": "targets",
     "Similarity": "concepts",
-    "SmoothGrad": "explainers.averaged",
+    "SmoothGrad": "explainers.averaged_gradients",
     "SmoothCDAM": "explainers.averaged_cdam",
     "TokenAblation": "explainers.ablation",
     "TokenGradient": "explainers.inputs",

@@ -22,7 +22,7 @@ import torch.nn.functional as functional
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from regard.errors import PhotoError, PixelsError
+from regard.errors import PhotoError, PixelsError, UnsupportedError
 
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 Interpolation = Literal["nearest", "bilinear"]
@@ -53,6 +53,12 @@ class Geometry:
     def whole(cls, size: tuple[int, int]) -> Geometry:
         """The geometry of pixels that are their own photo: nothing cropped, nothing scaled."""
         return cls(photo=size, frame=size, box=(0.0, 0.0, float(size[1]), float(size[0])))
+
+    def corner(self, height: int, width: int) -> Geometry:
+        """The geometry of the frame's upper left part: what is left of it where patches do not fill it."""
+        left, top, right, bottom = self.box
+        box = (left, top, left + (right - left) * width / self.frame[1], top + (bottom - top) * height / self.frame[0])
+        return Geometry(self.photo, (height, width), box)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -267,6 +273,16 @@ def _first_bytes(path: Path) -> str:
 def _describe(value: object) -> str:
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     return f"{type(value).__name__} of {dtype} {tuple(shape)}" if shape is not None else repr(value)[:80]
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is no whole number of 64 bits.
+
+    Raises:
+        UnsupportedError: it is not.
+    """
+    if type(seed) is not int or not -(2**63) <= seed < 2**63:
+        raise UnsupportedError("a seed is a whole number of 64 bits", came=repr(seed))
 
 
 def seed_of(pixels: Tensor, seed: int) -> int:

@@ -82,6 +82,20 @@ def test_a_csv_gives_several_classes_and_its_own_split(cli):
     assert json.loads(out)["held_out"]["photos"] == 5
 
 
+def test_of_independent_classes_the_photos_that_show_one_are_counted_beside_all(cli):
+    rows = [f"{photo},{photo.parent.name},{'val' if i % 3 == 0 else 'train'}" for i, photo in enumerate(photos())]
+    code, out, err = train(cli, "--outputs", "sigmoid", photos=table("\n".join(["file,label,split", *rows])))
+    assert code == 0, err
+    lines = {cells[0]: cells for cells in (line.split("\t") for line in out.splitlines()) if len(cells) > 1}
+    assert lines[""][1:3] == ["held-out photos", "that show it"]
+    assert [lines[name][1:3] for name in ("all classes", "blue", "green", "red")] == [
+        ["5", ""],
+        ["5", "2"],  # photos 0 and 3 of 0 to 4
+        ["5", "2"],  # 6 and 9 of 5 to 9
+        ["5", "1"],  # 12 of 10 to 14
+    ]
+
+
 def photos():
     return sorted(Path("photos").rglob("*.png"))
 

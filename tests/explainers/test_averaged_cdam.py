@@ -8,6 +8,7 @@ import torch
 
 import regard
 from regard.errors import UnsupportedError
+from regard.explainers.evidence import Point
 from regard.explainers.reading import entering_and_read
 from regard.images import seed_of
 from regard.models.taps import Place, read
@@ -133,7 +134,8 @@ def test_integrated_maps_sum_to_what_all_patches_add(name):
     if tokens.rows is None and tokens.pool is None:
         beside[:, tokens.prefix :] = 0
     with torch.no_grad():
-        added = integrated.evidence.answer(entering, u).logits - integrated.evidence.answer(beside, without).logits
+        whole, empty = (Point(*parts, pixels[:1]) for parts in ((entering, u), (beside, without)))
+        added = integrated.evidence.answer(whole).logits - integrated.evidence.answer(empty).logits
     assert added.abs().max() > 0.1
     same(found.maps.sum((2, 3)), added, 1e-3)
     assert found.notes == ()
@@ -163,7 +165,7 @@ def test_the_map_of_one_step_is_the_gradient_at_half_the_patches():
 def test_maps_that_miss_what_all_patches_add_say_so():
     classifier, pixels = made("class token")
     note = regard.IntegratedCDAM(classifier, steps=1)(pixels, ALL).notes[0]
-    assert "more steps may help" in note
+    assert "1 steps are too few" in note
     assert regard.IntegratedCDAM(classifier, steps=200)(pixels, ALL).notes == ()
 
 
@@ -244,7 +246,26 @@ def test_the_norm_that_is_run_again_is_the_network_s_own():
     classifier = classifier_of(network)
     entering, u = point_of(classifier, pixels)
     with torch.no_grad():
-        same(regard.SmoothCDAM(classifier).evidence.normed(entering), u, 1e-6)
+        same(regard.SmoothCDAM(classifier).evidence.normed(entering, pixels[:1]), u, 1e-6)
         (normed,), _ = read(network, [Place("blocks.1.norm1")], lambda: network(pixels))
     same(u, normed, 1e-6)
     assert ask(0, classifier, 2).subject is classifier
+
+
+def test_the_paper_s_path_alone_can_be_integrated_where_patches_are_averaged():
+    classifier, pixels = made("averaged patches")
+    integrated = regard.IntegratedCDAM(classifier, steps=200, pooled="paper")
+    entering, u = point_of(classifier, pixels)
+    without = u.clone()
+    without[:, 1:] = 0
+    with torch.no_grad():
+        parts = [integrated.evidence.answer(Point(entering, read, pixels[:1])).logits for read in (u, without)]
+    same(integrated(pixels, ALL).maps.sum((2, 3)), parts[0] - parts[1], 1e-3)
+
+
+@pytest.mark.parametrize("explainer", AVERAGED)
+def test_a_network_that_cannot_be_resumed_is_refused(explainer, monkeypatch):
+    monkeypatch.setattr("regard.models.reader.skipped", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("regard.models.reader.replaced", lambda *_: nullcontext())
+    with pytest.raises(UnsupportedError, match="closed form does not hold"):
+        explainer(classifier_of(vit(global_pool="avg")))

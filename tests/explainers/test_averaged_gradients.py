@@ -96,7 +96,7 @@ def test_integrated_gradients_are_complete_given_enough_steps_and_say_where_they
     assert torch.allclose(fine.maps.sum((2, 3)), difference, rtol=1e-3, atol=1e-3)
     assert fine.notes == ()
     coarse = regard.IntegratedGradients(classifier, steps=1)
-    assert "miss completeness" in coarse(pixels, [0, 1]).notes[0]
+    assert "1 steps are too few" in coarse(pixels, [0, 1]).notes[0]
     assert coarse(torch.zeros_like(pixels), [0, 1]).notes == ()
 
 

@@ -1,5 +1,7 @@
 """CDAM on transformers of every author and head: papers/cdam.md, sections 3.6, 3.7 and 6; checks 3, 4, 5, 17, 18."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -7,10 +9,12 @@ from torch import nn
 import regard
 from regard.compat import import_optional
 from regard.errors import LayerError, UnsupportedError
+from regard.explainers.evidence import Point
 from regard.models.taps import Place, differentiable_from, read, replaced
 
 from ..models.test_transformer import ANATOMY, HUGGING_FACE, Wrapped, hugging_face, tiny
 from .networks import CLASSES, WIDTH, classifier_of, pixels_of, same, token_products, vision_transformer, vit
+from .test_matrix import FEW
 
 timm = import_optional("timm", "timm")
 ALL = list(range(CLASSES))
@@ -109,10 +113,10 @@ def test_tokens_and_residual_scaled_together_change_the_score_by_the_map():
         scale[chosen] = 1
         step = 1e-5
         up, down = (
-            evidence.answer(entering * (1 + sign * step * scale), u * (1 + sign * step * scale)).logits[:, 1]
-            for sign in (1, -1)
+            evidence.answer(Point(entering * factor, u * factor, pixels[:1])).logits[:, 1]
+            for factor in (1 + step * scale, 1 - step * scale)
         )
-    scores, *_ = evidence(entering, u, regard.question.ask(1, classifier, 2))
+    scores, *_ = evidence(Point(entering, u, pixels[:1]), regard.question.ask(1, classifier, 2))
     same(scores[:, 0, chosen].sum(-1), (up - down) / (2 * step), 1e-8)
 
 
@@ -124,12 +128,12 @@ def test_the_error_of_the_sum_falls_with_the_square_of_the_share_taken_away():
         (entering, u), _ = read(
             classifier.module, [tokens.entry, tokens.attention_input], lambda: classifier.forward(pixels), stop=True
         )
-        scores, output, _ = evidence(entering, u, regard.question.ask(1, classifier, 2))
+        scores, output, _ = evidence(Point(entering, u, pixels[:1]), regard.question.ask(1, classifier, 2))
         errors = []
         for share in (0.002, 0.001):
             less = u.clone()
             less[:, tokens.prefix :] *= 1 - share
-            lost = output.logits[:, 1] - evidence.answer(entering, less).logits[:, 1]
+            lost = output.logits[:, 1] - evidence.answer(Point(entering, less, pixels[:1])).logits[:, 1]
             errors.append((lost - share * scores[:, 0, tokens.prefix :].sum(-1)).abs())
     assert all(3.5 < ratio < 4.5 for ratio in (errors[0] / errors[1]).tolist())
 
@@ -242,7 +246,7 @@ def test_blocks_without_a_module_for_attention_are_read_by_a_whole_anatomy():
         attention_input=Place("blocks.1.in_norm"),
         patch=(8, 8),
         prefix=1,
-        rows=(0,),
+        reads=(0,),
     )
     classifier = classifier_of(network, tokens=tokens)
     cdam = regard.CDAM(classifier, form="autograd")
@@ -268,3 +272,34 @@ def test_a_concat_head_is_class_token_and_patches_in_one():
     )
     assert min(first.abs().max(), second.abs().max()) > 0.01
     same(whole, first + second, 1e-5)
+
+
+ROTARY = {
+    "timm, class token": lambda: tiny("vit_small_patch16_dinov3", img_size=(32, 96), global_pool="token"),
+    "timm, averaged": lambda: tiny("vit_small_patch16_dinov3", img_size=(32, 96)),
+    "transformers": lambda: hugging_face("DINOv3ViT", "DINOv3ViTModel", image_size=(32, 96), patch_size=16),
+}
+
+
+@pytest.mark.parametrize("size", [(96, 32), (64, 64)], ids=["turned", "another number of tokens"])
+@pytest.mark.parametrize("make", ROTARY.values(), ids=ROTARY)
+def test_rotary_positions_are_those_of_the_frame_that_is_explained(make, size):
+    """Frames of another shape than the preparation's have other rotations, also where they have as many patches."""
+    network = make().eval()
+    if hasattr(network, "dynamic_img_size"):
+        network.dynamic_img_size = network.patch_embed.dynamic_img_size = True
+        network.patch_embed.strict_img_size = False
+    classifier, pixels = classifier_of(network, (32, 96)), pixels_of(2, size)
+    target = target_of(classifier)
+    answer = classifier(pixels)
+    for explainer in (regard.CDAM, regard.SmoothCDAM, regard.IntegratedCDAM, regard.PaperIntegratedCDAM):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            found = explainer(classifier, **FEW.get(explainer.name, {}))(pixels, target)
+        assert found.maps.shape[2:] == (size[0] // 16, size[1] // 16)
+        if found.logits is not None:
+            same(found.logits, answer)
+    paper = regard.CDAM(classifier, **({"pooled": "paper"} if classifier.tokens.rows is None else {}))(pixels, target)
+    same(paper.maps, regard.InputGradient(classifier, at="attention")(pixels, target).maps)
+    smooth = regard.SmoothCDAM(classifier, samples=1, noise=0)(pixels, target).maps
+    same(smooth, regard.CDAM(classifier)(pixels, target).maps)

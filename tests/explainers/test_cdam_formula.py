@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import regard
+from regard.explainers.evidence import Point, point_of
 from regard.explainers.gradients import of_targets
 from regard.explainers.reading import attend, entering_and_read
 from regard.models.taps import Place, differentiable_from, read
@@ -36,8 +37,7 @@ def all_tokens(classifier, pixels, targets, terms="both"):
     """Scores of all tokens (B, T, N) by the closed form, in the network's own precision."""
     cdam = regard.CDAM(classifier, form="closed", terms=terms)
     with torch.no_grad():
-        point = entering_and_read(classifier, cdam.tokens, pixels)
-        return cdam.evidence(*point, ask(targets, classifier, len(pixels)))[0]
+        return cdam.evidence(point_of(classifier, cdam.tokens, pixels), ask(targets, classifier, len(pixels)))[0]
 
 
 def entering_the_last_block(classifier, pixels):
@@ -154,8 +154,8 @@ def test_token_without_class_attention_scores_zero_as_if_it_were_not_there():
     u[0, unseen] = torch.linalg.pinv(keys) @ torch.full((3,), -2000.0, dtype=torch.float64)
     without = torch.cat([u[:, :unseen], u[:, unseen + 1 :]], dim=1)
     entering, question = entering_the_last_block(classifier, pixels), ask(ALL, classifier, 1)
-    scores, output, _ = evidence(entering, u, question)
-    expected, answer, _ = evidence(entering, without, question)
+    scores, output, _ = evidence(Point(entering, u, pixels), question)
+    expected, answer, _ = evidence(Point(entering, without, pixels), question)
     assert bool((scores[..., unseen] == 0).all())
     same(torch.cat([scores[..., :unseen], scores[..., unseen + 1 :]], dim=-1), expected, 1e-12)
     same(output.logits, answer.logits, 1e-12)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import regard
+from regard.explainers.evidence import Point
 
 from .networks import CLASSES, class_maps, classifier_of, mlp_head, pixels_of, same, vit
 
@@ -146,7 +147,7 @@ def test_permuting_the_patch_tokens_permutes_the_map():
     entering, u = torch.randn(2, 1, 17, 24, generator=draw).double()
     permuted = torch.cat([u[:, :1], u[:, 1:][:, order]], dim=1)
     question = regard.question.ask(ALL, classifier, 1)
-    plain, moved = (evidence(entering, x, question)[0] for x in (u, permuted))
+    plain, moved = (evidence(Point(entering, x, pixels_of(1)), question)[0] for x in (u, permuted))
     same(moved[..., 1:], plain[..., 1:][..., order], 1e-12)
 
 

@@ -1,5 +1,6 @@
 """Partial relevance: an explicit replica, the same map from every author's network, and what is refused."""
 
+import copy
 import re
 
 import pytest
@@ -10,6 +11,7 @@ import regard
 from regard.compat import import_optional
 from regard.errors import TargetError, UnsupportedError
 from regard.models import passes
+from regard.models.taps import Place, read
 
 from .networks import CLASSES, WIDTH, classifier_of, cnn, loud, mlp_head, pixels_of, same, vit
 
@@ -221,15 +223,6 @@ def test_pictures_do_not_touch_each_other_in_the_last_digit():
         assert explain(pixels[image : image + 1], ALL).maps[0].equal(together[image])
 
 
-def test_autocast_does_not_round_relevance():
-    network, pixels = vit(), pixels_of(2)
-    half, whole = (
-        regard.PartialRelevance(classifier_of(network, precision=precision))(pixels, ALL).maps
-        for precision in ("bfloat16", "float32")
-    )
-    assert half.equal(whole)
-
-
 def test_parameters_need_gradients_again_afterwards_also_where_they_did_not():
     network = vit()
     network.head.bias.requires_grad_(False)
@@ -260,3 +253,28 @@ def test_networks_that_it_cannot_follow_are_refused_at_construction(make, settin
         regard.PartialRelevance(classifier_of(network, **settings))
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+HALVED = {
+    "weights": lambda: classifier_of(vit().to(torch.bfloat16)),
+    "autocast": lambda: classifier_of(vit(), precision="bfloat16"),
+}
+
+
+@pytest.mark.parametrize("make", HALVED.values(), ids=HALVED)
+def test_half_precision_ends_where_the_last_block_begins(make):
+    classifier, pixels = make(), pixels_of(4)
+    dtypes = {weight.dtype for weight in classifier.network.parameters()}
+    found = regard.PartialRelevance(classifier)(pixels, ALL)
+    widened = copy.deepcopy(classifier.network).float()
+    explainer = regard.PartialRelevance(classifier_of(widened))
+    for image in range(4):
+        picture = pixels[image : image + 1]
+        (given,), _ = read(
+            classifier.network, [Place("blocks.1", "input")], lambda one=picture: classifier.forward(one)
+        )
+        given = given.detach().float()
+        handle = widened.blocks[1].register_forward_pre_hook(lambda _, __, given=given: (given,))
+        same(found.maps[image : image + 1], explainer(picture, ALL).maps)
+        handle.remove()
+    assert {weight.dtype for weight in classifier.network.parameters()} == dtypes

@@ -191,11 +191,45 @@ def test_fused_and_eager_attention_of_transformers_give_the_same_maps(explainer,
     same(*maps, 1e-5)
 
 
-def test_a_pool_of_several_queries_is_the_sum_over_them():
+def of_three_queries():
     network = pooled()
     network.attn_pool.latent_len, network.attn_pool.pool = 3, "avg"
     network.attn_pool.latent = torch.nn.Parameter(torch.randn(1, 3, 24, generator=torch.Generator().manual_seed(3)))
-    classifier, pixels = classifier_of(loud(network)), pixels_of()
+    return loud(network)
+
+
+def test_a_pool_of_several_queries_is_the_sum_over_them():
+    classifier, pixels = classifier_of(of_three_queries()), pixels_of()
     closed, definition = (regard.CDAM(classifier, form=form)(pixels, ALL).maps for form in ("closed", "autograd"))
     same(closed, definition)
-    assert regard.LastBlockAblation(classifier)(pixels, ALL).maps.isfinite().all()
+
+
+def test_ablation_and_rollout_of_several_queries_take_all_of_them():
+    network, pixels = of_three_queries(), pixels_of()
+    classifier, tokens = classifier_of(network), final_tokens(network, pixels)
+    whole = network(pixels)
+    losses = []
+    for patch in range(16):
+        rest = torch.cat([tokens[:, :patch], tokens[:, patch + 1 :]], dim=1)
+        losses.append(whole - network.head(network.fc_norm(network.attn_pool(rest))))
+    expected = torch.stack(losses, dim=2).detach().unflatten(2, (4, 4))
+    same(regard.LastBlockAblation(classifier)(pixels, ALL).maps, expected, 1e-4)
+    latent, rows = network.attn_pool.latent, []
+    for query in range(3):
+        network.attn_pool.latent = torch.nn.Parameter(latent[:, query : query + 1])
+        rows.append(pool_weights(network, tokens).mean(1))
+    network.attn_pool.latent = latent
+    product = torch.eye(16)
+    for weights in block_weights(network, pixels):
+        mixed = weights.mean(1) + torch.eye(16)
+        product = mixed / mixed.sum(-1, keepdim=True) @ product
+    row = torch.stack(rows).mean(0)[:, None]
+    same(regard.Rollout(classifier)(pixels, 0).maps.flatten(2), row @ product)
+
+
+def test_a_single_patch_taken_out_of_a_pool_leaves_nothing_to_see():
+    classifier, pixels = classifier_of(pooled(img_size=8), 8), pixels_of(2, (8, 8))
+    maps = regard.LastBlockAblation(classifier)(pixels, ALL).maps
+    assert maps.shape == (2, CLASSES, 1, 1)
+    assert maps.isfinite().all()
+    assert maps.abs().max() > 0

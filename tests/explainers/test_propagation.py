@@ -6,6 +6,7 @@ import torch
 import regard
 from regard.errors import UnsupportedError
 
+from ..models.test_transformer import tiny
 from .networks import CLASSES, classifier_of, cnn, pixels_of, same, vit
 
 ALL = list(range(CLASSES))
@@ -101,6 +102,59 @@ def test_a_head_on_the_patches_begins_at_all_of_them():
     same(maps[:, 0], on_patches(product[:, 1:].mean(1), network))
     with pytest.raises(UnsupportedError, match="reads the patches"):
         regard.AttentionGradCAM(classifier_of(network))
+
+
+class Reading(torch.nn.Module):
+    def __init__(self, read):
+        super().__init__()
+        self.inner, self.read = vit(num_classes=0), read
+
+    def forward(self, pixels):
+        return self.inner.head_drop(self.read(self.inner.forward_features(pixels)))
+
+
+READ = {
+    "class token beside the mean of patches": (
+        lambda tokens: torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1),
+        [0.5, *[0.5 / 16] * 16],
+    ),
+    "class token and one patch": (lambda tokens: tokens[:, 0] + tokens[:, 1], [0.5, 0.5, *[0.0] * 15]),
+    "two patches apart": (lambda tokens: tokens[:, 3] * tokens[:, 7], [float(at in (3, 7)) / 2 for at in range(17)]),
+}
+
+
+@pytest.mark.parametrize(("read", "begin"), READ.values(), ids=READ)
+def test_propagation_begins_at_the_tokens_that_the_head_reads(read, begin):
+    network, pixels = Reading(read), pixels_of()
+    found = regard.Rollout(classifier_of(network, outputs="embedding"))(pixels)
+    weights, _ = attentions_and_gradients(network.inner, pixels, 0)
+    product = torch.eye(17)
+    for attention in weights:
+        mixed = attention.mean(1) + torch.eye(17)
+        product = mixed / mixed.sum(-1, keepdim=True) @ product
+    same(found.maps[:, 0], on_patches(torch.tensor(begin) @ product, network.inner))
+
+
+def test_grad_cam_on_attention_averages_over_both_queries_of_a_distilled_network():
+    network = tiny("deit_tiny_distilled_patch16_224", img_size=64)
+    network.patch_embed.img_size = (64, 64)
+    pixels = pixels_of(2, (64, 64))
+    for block in network.blocks:
+        block.attn.fused_attn = False
+    kept = []
+    handle = network.blocks[-1].attn.attn_drop.register_forward_pre_hook(
+        lambda _, given: kept.append(given[0].clone().requires_grad_()) or (kept[-1],)
+    )
+    network.requires_grad_(False)
+    network(pixels)[:, 1].sum().backward()
+    handle.remove()
+    expected = torch.zeros(2, 16)
+    for row in (0, 1):
+        for head in range(3):
+            seen, slope = kept[0][:, head, row, 2:].detach(), kept[0].grad[:, head, row, 2:]
+            expected += seen * slope.mean(1, keepdim=True) / 6
+    found = regard.AttentionGradCAM(classifier_of(network, 64))(pixels, 1).maps
+    same(found.flatten(1), expected.clamp(min=0))
 
 
 @pytest.mark.parametrize("explainer", [regard.Rollout, regard.RelevancePropagation, regard.AttentionGradCAM])

@@ -72,7 +72,7 @@ def test_only_the_part_of_the_photo_that_both_reach_counts():
 def test_what_lies_beside_the_photo_does_not_count():
     padded = torch.arange(6.0).view(1, 6)  # cells of 20 from −30 to 90: the photo is from 0 to 60
     found = on_common_grid([padded, padded], [on(-30, 0, 90, 40)] * 2)
-    assert found[0].tolist() == [[1.5, 2.5, 3.5]]
+    assert found[0][0].tolist() == pytest.approx([1.5, 2.5, 3.5])
 
 
 def test_frames_that_do_not_meet_have_no_common_place():
@@ -111,3 +111,28 @@ def test_means_stay_within_the_map_and_a_constant_stays_itself(left, top, right,
 def test_maps_of_two_photos_are_refused():
     with pytest.raises(PixelsError, match="different photos"):
         on_common_grid([draw(2, 2), draw(2, 2)], [WHOLE, Geometry.whole((60, 40))])
+
+
+def test_a_map_that_is_constant_but_for_the_rounding_of_its_means_orders_nothing():
+    for value in (0.1, -0.7, 1e-30, 3e30):
+        found = on_common_grid([torch.full((14, 14), value), draw(9, 9)], [WHOLE, WHOLE])
+        assert len(found[0].unique()) == 1
+        assert float(found[0][0, 0]) == pytest.approx(value, rel=1e-6)
+        assert rank_correlation(*found).isnan()
+
+
+def test_equal_means_stay_equal_also_where_evidence_cancels():
+    stripes = 0.1 * (-1.0) ** torch.arange(42).expand(14, 42)  # each of 7 cells across covers 6 of them
+    found = on_common_grid([stripes, draw(9, 7)], [WHOLE, WHOLE])
+    assert found[0].count_nonzero() == 0
+    steps = torch.tensor([1.0, 1 / 8192, 0.1, -0.3]).repeat_interleave(4).expand(14, 16)
+    found = on_common_grid([steps, draw(9, 4)], [WHOLE, WHOLE])
+    assert [len(column.unique()) for column in found[0].T] == [1, 1, 1, 1]
+
+
+def test_each_map_is_rounded_by_its_own_largest_value():
+    small = draw(14, 14)
+    alone = on_common_grid([small, draw(9, 9)], [WHOLE, WHOLE])[0]
+    beside = on_common_grid([torch.stack([small, 1e20 * draw(14, 14, seed=2)]), draw(9, 9)], [WHOLE, WHOLE])[0][0]
+    assert beside.equal(alone)
+    assert len(alone.unique()) == alone.numel()

@@ -48,6 +48,25 @@ def test_the_network_that_is_given_is_not_filled_itself(file):
     assert all(torch.equal(weights[name], tensor) for name, tensor in given.state_dict().items())
 
 
+def test_reading_a_file_draws_nothing_from_the_caller_s_random_numbers(file, tmp_path):
+    built = regard.load("timm:test_vit", pretrained=False, num_classes=0)
+    save_classifier(
+        regard.Classifier(built.network, built.preparation, head=loud(nn.Linear(built.width, 3)), source=built.source),
+        tmp_path / "built.safetensors",
+        {},
+    )
+    whole = Header("a network", "timm:test_vit", {"num_classes": 4}, built.preparation.to_dict(), "softmax", None, {})
+    network = regard.load("timm:test_vit", pretrained=False, num_classes=4).network
+    write_classifier(tmp_path / "whole.safetensors", whole, network.state_dict())
+    given, state = vit(num_classes=0), torch.get_rng_state()
+    regard.load(file, network=given)
+    assert torch.equal(torch.get_rng_state(), state)
+    regard.load(tmp_path / "built.safetensors")
+    assert torch.equal(torch.get_rng_state(), state)
+    regard.load(tmp_path / "whole.safetensors")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 class Mixed(nn.Module):
     """A half-precision body, with a buffer that files leave out, under a norm in float32."""
 

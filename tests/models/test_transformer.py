@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import regard
 from regard.compat import import_optional
 from regard.errors import NotFiniteError, PixelsError
 from regard.models.taps import Place, read
@@ -372,3 +373,41 @@ def test_the_embedding_of_a_backbone_is_its_class_token_after_the_last_norm(make
     norm = "norm" if hasattr(network, "norm") else "layernorm"
     (normed,), _ = read(network, [Place(norm)], lambda: network(pixels))
     same(classifier.embed(pixels), normed[:, 0], 1e-6)
+
+
+def with_offset(network, offset=2000.0):
+    """Measurements such as years: an offset that all answers share."""
+    with torch.no_grad():
+        network.head.bias.add_(offset)
+    return network
+
+
+def test_an_offset_of_all_answers_does_not_hide_that_they_differ():
+    assert classifier_of(with_offset(two_blocks_read()), outputs="scalar").tokens is None
+    tokens = classifier_of(with_offset(vit()), outputs="scalar").tokens
+    assert (tokens.rows, tokens.cannot_drop) == ((0,), None)
+
+    class ByPlace(vision_transformer.Block):
+        def forward(self, x, **_):
+            return super().forward(x + torch.linspace(-1, 1, x.shape[1])[:, None] * torch.linspace(-1, 1, WIDTH))
+
+    assert classifier_of(with_offset(vit(block_fn=ByPlace)), outputs="scalar").tokens.cannot_drop is not None
+
+
+@pytest.mark.parametrize(("side", "cells"), [(31, 3), (30, 3), (39, 4)])
+def test_a_frame_that_patches_do_not_fill_is_cut_as_the_network_cuts_it(side, cells):
+    network = hugging_face("SiglipVision", "SiglipVisionModel", image_size=side)
+    classifier = classifier_of(network, side)
+    assert (classifier.tokens.patch, classifier.tokens.grid(classifier.picture())) == ((8, 8), (cells, cells))
+    pixels = pixels_of(1, (side, side))
+    found = regard.CDAM(classifier)(pixels, first_of_embedding())
+    assert found.maps.shape[2:] == (cells, cells)
+    assert found.geometries[0].frame == (8 * cells, 8 * cells)
+    assert found.geometries[0].box == (0.0, 0.0, 8.0 * cells, 8.0 * cells)
+    assert found.pictures.shape[1:3] == (8 * cells, 8 * cells)
+    assert found.on_photo()[0].shape[1:] == (side, side)
+    assert found.on_photo()[0][:, :, -1].isnan().all() == (side > 8 * cells)
+
+
+def first_of_embedding():
+    return regard.Score(lambda embedding: embedding[:, 0], of="embedding")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from regard.errors import NotFiniteError, PhotoError
 from regard.models.head import backbone_of
@@ -62,6 +63,15 @@ def test_another_backbone_does_not_read_them(backbone, files, tmp_path):
     same(found.values, embedded(other, files).values)
 
 
+def test_embeddings_of_another_precision_are_not_read(files, tmp_path):
+    exact, halved = (backbone_of(classifier_of(vit(), precision=kind)) for kind in ("float32", "bfloat16"))
+    assert exact.hash == halved.hash
+    embedded(exact, files, tmp_path / "cache")
+    number, found = spent(halved, files, tmp_path / "cache")
+    assert number == len(files)
+    assert torch.equal(found.values, embedded(halved, files).values)
+
+
 def test_a_killed_training_goes_on_where_it_stood(backbone, files, tmp_path, monkeypatch):
     monkeypatch.setattr(embeddings, "BATCH", 2)
 
@@ -107,9 +117,17 @@ def test_a_prepared_picture_that_happens_to_lie_between_0_and_1_is_embedded(back
     assert embedded(backbone, [grey]).values.isfinite().all()
 
 
-def test_an_embedding_that_is_not_finite_is_refused_with_its_photo():
-    network = vit()
-    with torch.no_grad():
-        network.norm.bias[0] = torch.nan
-    with pytest.raises(NotFiniteError):
-        embedded(backbone_of(classifier_of(network)), PICTURES)
+class ByLight(nn.Module):
+    """Embeds pictures by the logarithm of their light: of a black one, which it is never tried on, minus infinity."""
+
+    def forward(self, pixels):
+        return (1 + pixels).mean(dim=(2, 3)).abs().log()
+
+
+def test_an_embedding_that_is_not_finite_is_refused_with_its_photo(files, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "black.png")
+    backbone = classifier_of(ByLight(), outputs="embedding")
+    with pytest.raises(NotFiniteError, match=r"embeds a photo as NaN or infinity\n.*black\.png"):
+        embedded(backbone, [*files, tmp_path / "black.png"], tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert embedded(backbone, files, tmp_path / "cache").values.isfinite().all()

@@ -21,10 +21,11 @@ def test_exclusive_classes_are_counted():
     assert (found.measure, found.photos, found.unexamined) == ("accuracy", 6, ("fox",))
     assert found.overall.value == pytest.approx(4 / 6)
     assert found.overall.chance == pytest.approx(2 / 6)  # always "dog", the most frequent in training
-    assert [(each.name, each.photos, each.value, each.chance) for each in found.each] == [
-        ("cat", 4, 0.75, 0.2),
-        ("dog", 2, 0.5, pytest.approx(0.6)),
+    assert [(each.name, each.photos, each.shown, each.value, each.chance) for each in found.each] == [
+        ("cat", 4, 4, 0.75, 0.2),
+        ("dog", 2, 2, 0.5, pytest.approx(0.6)),
     ]
+    assert (found.overall.photos, found.overall.shown) == (6, None)
     assert found.confusion == ((3, 1, 0), (0, 1, 1), (0, 0, 0))
 
 
@@ -33,10 +34,11 @@ def test_independent_classes_are_yes_and_no_each():
     said = torch.tensor([[3.0, -1, -1], [-2, 1, -1], [-1, -1, 2], [0.1, 4, -1]])
     learnt = torch.tensor([[1, 0, 0], [1, 1, 1], [1, 0, 0]]).double()
     found = examined("sigmoid", said, truth, learnt, NAMES, 0)
-    assert [(each.name, each.photos, each.value, each.chance) for each in found.each] == [
-        ("cat", 3, 0.75, 0.75),
-        ("dog", 1, 0.75, 0.75),
+    assert [(each.name, each.photos, each.shown, each.value, each.chance) for each in found.each] == [
+        ("cat", 4, 3, 0.75, 0.75),  # yes or no is right or wrong on each of the four photos
+        ("dog", 4, 1, 0.75, 0.75),
     ]
+    assert (found.overall.photos, found.overall.shown) == (4, None)
     assert found.unexamined == ("fox",)
     assert found.overall.value == pytest.approx((0.75 + 0.75 + 0.75) / 3)
     assert found.overall.chance == pytest.approx((0.75 + 0.75 + 1) / 3)
@@ -54,6 +56,13 @@ def test_measurements_have_errors_in_their_own_unit():
     assert age.chance == pytest.approx(math.sqrt((1 + 1 + 9) / 3))
     assert (size.value, size.r_squared, size.chance) == (pytest.approx(math.sqrt(3)), None, 0)
     assert age.interval[0] <= age.value <= age.interval[1]
+    assert (age.photos, age.shown) == (3, None)
+
+
+def test_the_interval_of_an_error_is_the_root_of_that_of_its_square():
+    said, truth = torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)
+    (figure,) = examined("scalar", said, truth, torch.tensor([[0.0], [1.0]]), ("age",), 0).each
+    assert figure.interval == (1, 3)  # of squares 1 and 9, a quarter of the draws is 1 and 1, a quarter 9 and 9
 
 
 def test_the_bootstrap_is_as_wide_as_theory_says_and_repeats_itself():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from regard.models.head import HeadForm
-from regard.training.fitting import PENALTIES, Examples, fit, linear
+from regard.training.fitting import PENALTIES, Examples, fit, linear, network
 from regard.training.scaling import Scaling, folded
 
 from ..explainers.networks import loud, same
@@ -91,6 +91,74 @@ def test_the_penalty_is_the_one_whose_inner_photos_fare_best(outputs):
     assert torch.equal(head.weight, linear(FORM, examples(outputs), chosen["penalty"]).weight)
 
 
+def huber(errors):
+    return np.where(np.abs(errors) <= 1, errors**2 / 2, np.abs(errors) - 0.5)
+
+
+def test_the_penalty_of_ridge_regression_is_chosen_by_its_own_squared_error():
+    generator = np.random.default_rng(0)
+    read = generator.normal(size=(PHOTOS, WIDTH))
+    heavy = torch.tensor(2 * read[:, :CLASSES] + generator.standard_t(1.5, size=(PHOTOS, CLASSES)))
+    examples, inner = Examples(torch.tensor(read), heavy, "scalar"), torch.arange(PHOTOS) % 5 == 0
+    errors = {}
+    for penalty in PENALTIES:
+        errors[penalty] = answers(linear(FORM, examples[~inner], penalty), read[inner]) - heavy[inner].numpy()
+    squared = min(errors, key=lambda penalty: np.mean(errors[penalty] ** 2))
+    assert squared != min(errors, key=lambda penalty: np.mean(huber(errors[penalty])))
+    assert fit(FORM, examples, inner, 0)[1] == {"penalty": squared}
+
+
+def hand_written_loss(outputs, logits, targets):
+    if outputs == "softmax":
+        return -logits.softmax(1)[range(len(logits)), targets].log().mean()
+    if outputs == "sigmoid":
+        return -torch.where(targets > 0.5, logits.sigmoid(), 1 - logits.sigmoid()).log().mean()
+    errors = (logits - targets).abs()
+    return torch.where(errors <= 1, errors**2 / 2, errors - 0.5).mean()
+
+
+@pytest.mark.parametrize("outputs", TARGETS)
+def test_the_small_network_goes_down_its_loss_by_adamw(outputs):
+    *_, found = network(MLP, examples(outputs), 20, 3)
+    torch.manual_seed(3)
+    replica = MLP.build().double()
+    means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in replica.parameters()]
+    for step in range(1, 21):  # all photos are one minibatch, so that their order is nothing
+        loss = hand_written_loss(outputs, replica(torch.tensor(READ)), TARGETS[outputs])
+        slopes = torch.autograd.grad(loss, list(replica.parameters()))
+        for weight, slope, (mean, square) in zip(replica.parameters(), slopes, means, strict=True):
+            mean.mul_(0.9).add_(0.1 * slope)
+            square.mul_(0.999).add_(0.001 * slope**2)
+            scaled = mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+            weight.data -= 1e-3 * (scaled + 1e-2 * weight.data)
+    for weight, expected in zip(found.parameters(), replica.parameters(), strict=True):
+        assert float((weight - expected).detach().abs().max()) < 3e-6
+
+
+@pytest.mark.parametrize("outputs", ["softmax", "scalar"])
+def test_the_epochs_are_those_at_which_the_inner_photos_fare_best_and_all_photos_are_learnt_from(outputs):
+    generator = np.random.default_rng(3)
+    read = generator.normal(size=(PHOTOS, WIDTH))
+    if outputs == "softmax":
+        targets = torch.tensor((read[:, :CLASSES] + 2 * generator.normal(size=(PHOTOS, CLASSES))).argmax(1))
+    else:
+        targets = torch.tensor(read[:, :CLASSES] + generator.standard_t(1.5, size=(PHOTOS, CLASSES)))
+    shown = Examples(torch.tensor(read), targets, outputs)
+    inner, wide = torch.arange(PHOTOS) % 3 == 0, HeadForm("mlp", WIDTH, CLASSES, 512)  # learns noise by heart
+    losses = {True: [], False: []}
+    for head in network(wide, shown[~inner], 200, 3):
+        for mark, scores in losses.items():
+            which = inner == mark
+            said = head(shown.embeddings[which].float()).detach().double()
+            scores.append(float(hand_written_loss(outputs, said, shown.targets[which])))
+    best = 1 + int(np.argmin(losses[True]))
+    assert best < 100 < 1 + int(np.argmin(losses[False]))
+    head, chosen = fit(wide, shown, inner, 3)
+    assert chosen == {"epochs": best}
+    *_, expected = network(wide, shown, best, 3)
+    assert torch.equal(head[0].weight, expected[0].weight.double())
+
+
 @pytest.mark.parametrize("outputs", TARGETS)
 def test_the_small_network_learns_repeats_itself_and_leaves_the_random_state(outputs):
     inner = torch.arange(PHOTOS) % 5 == 0
@@ -140,3 +208,13 @@ def test_values_are_scaled_to_mean_0_and_deviation_1():
     assert scaling(values)[:, 0].tolist() == pytest.approx([-((3 / 2) ** 0.5), 0, (3 / 2) ** 0.5])
     assert scaling.scale.tolist() == pytest.approx([(8 / 3) ** 0.5, 1.0])
     assert scaling(values)[:, 1].tolist() == [0, 0, 0]
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up():
+    generator = torch.Generator().manual_seed(0)
+    rounded = 4 + 1e-6 * torch.randn(50, generator=generator, dtype=torch.float64)
+    faint = 1e-6 * torch.randn(50, generator=generator, dtype=torch.float64)  # beside one of deviation 1
+    low = 4 + 1e-2 * torch.randn(50, generator=generator, dtype=torch.float64)
+    scaling = Scaling.of(torch.stack([rounded, faint, low, low.flip(0) * 100], dim=1))
+    assert scaling.scale[:2].tolist() == [1, 1]
+    assert scaling.scale[2] == pytest.approx(1e-2, rel=0.5)

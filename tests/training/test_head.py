@@ -10,7 +10,7 @@ from torch import nn
 import regard
 from regard.compat import import_optional
 from regard.errors import ClassifierError, PhotoError
-from regard.training import fit_head
+from regard.training import fit_head, head
 
 from ..explainers.networks import classifier_of, cnn, definition, pixels_of, same, vit
 from .pictures import COLOURS, picture, pictures
@@ -54,6 +54,30 @@ def test_the_figures_are_those_of_the_finished_classifier_on_the_photos_named():
     right = [trained.classifier.labels[answer] == name for answer, name in zip(answers, truth, strict=True)]
     assert trained.held_out.overall.value == pytest.approx(np.mean(right))
     assert {name: truth.count(name) for name in COLOURS} == dict.fromkeys(COLOURS, 3)
+
+
+def test_another_seed_holds_out_others():
+    first, again, other = ({id(photo) for photo in train(seed=seed).held_out_photos} for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_fifth_of_the_photos_trained_on_chooses_the_penalty(monkeypatch):
+    plain, seen = head.fit, []
+
+    def fit(form, examples, inner, seed):
+        seen.append([examples.targets[mark].bincount().tolist() for mark in (inner, ~inner)])
+        return plain(form, examples, inner, seed)
+
+    monkeypatch.setattr(head, "fit", fit)
+    train(held_out=[number >= 15 for number in range(24)])  # five of each colour are trained on
+    assert seen == [[[1, 1, 1], [4, 4, 4]]]
+
+
+def test_a_photo_of_two_classes_given_twice_stands_on_one_side():
+    twice = [(photo, name) for photo, name in zip(PICTURES, NAMES, strict=True) if name == "red"]
+    trained = train(photos=[*PICTURES, *(photo for photo, _ in twice)], labels=[*NAMES, *["warm"] * len(twice)])
+    assert trained.held_out.photos > 0
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])

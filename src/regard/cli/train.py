@@ -138,21 +138,26 @@ def _print_summary(trained: TrainedHead, out: Path) -> None:
         f"{trained.training['photos_trained_on']} photos, examined on {figures.photos} others"
     )
     of_all = () if figures.overall is None else (figures.overall,)
+    several = trained.classifier.outputs == "sigmoid"
+    counted = ["held-out photos", *(("that show it",) if several else ())]
     print_table(
-        ["", "held-out photos", figures.measure, "95 % interval", "by chance", *(() if of_all else ("R²",))],
-        [_row(figure, bool(of_all)) for figure in (*of_all, *figures.each)],
+        ["", *counted, figures.measure, "95 % interval", "by chance", *(() if of_all else ("R²",))],
+        [_row(figure, bool(of_all), several) for figure in (*of_all, *figures.each)],
     )
     if figures.confusion is not None:
         _print_confusion(figures, trained.classifier.labels or [])
     print(f"written to {out}; explain with it: regard explain PHOTO --classifier {out}")
 
 
-def _row(figure: Figure, share: bool) -> list[str]:
+def _row(figure: Figure, share: bool, several: bool) -> list[str]:
+    """One line of the table; `several` classes may be on a photo, so that those that show one are counted apart."""
+
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.1%}" if share else f"{value:.4g}"
 
     interval = "" if figure.interval is None else f"{number(figure.interval[0])} to {number(figure.interval[1])}"
-    plain = [figure.name, str(figure.photos), number(figure.value), interval]
+    shown = ["" if figure.shown is None else str(figure.shown)] if several else []
+    plain = [figure.name, str(figure.photos), *shown, number(figure.value), interval]
     r_squared = [] if share else ["" if figure.r_squared is None else f"{figure.r_squared:.3f}"]
     return [*plain, number(figure.chance), *r_squared]
 

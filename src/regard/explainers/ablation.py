@@ -157,7 +157,7 @@ class LastBlockAblation(Explainer):
         """Heads' outputs without each patch, (patches, R, H·d).
 
         1 − a has no digits left where a is nearly 1; without the token that a head sees most, which alone can be
-        that, its softmax is taken again.
+        that, its softmax is taken again. Of a single token nothing is left, and heads give nothing.
         """
         values = torch.einsum("nD,hdD->nhd", rows.tokens[image], self.reader.projections.value)
         values = values + self.reader.projections.value_bias
@@ -166,7 +166,7 @@ class LastBlockAblation(Explainer):
         own = weights[:, :, prefix:].permute(2, 0, 1)[..., None]
         rest: Tensor = (whole - own * values[prefix:, None]) / (1 - own).clamp(min=torch.finfo(own.dtype).eps)
         most = weights.argmax(dim=-1, keepdim=True)
-        others = rows.routing[image].scatter(-1, most, -torch.inf).softmax(dim=-1)
+        others = rows.routing[image].scatter(-1, most, -torch.inf).softmax(dim=-1).nan_to_num()
         row, head = (most[..., 0] >= prefix).nonzero(as_tuple=True)
         rest[most[row, head, 0] - prefix, row, head] = torch.einsum("rhn,nhd->rhd", others, values)[row, head]
         return rest.flatten(2)

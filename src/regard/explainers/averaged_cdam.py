@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from regard.errors import UnsupportedError
 from regard.explainers.cdam import Form, averages, find_evidence
-from regard.explainers.evidence import ClosedForm, Pooled
+from regard.explainers.evidence import ClosedForm, Point, Pooled, point_of
 from regard.explainers.explainer import Explainer, Found
-from regard.explainers.reading import anatomy, entering_and_read, on_grid, prefix_of
-from regard.images import seed_of
+from regard.explainers.gradients import incomplete
+from regard.explainers.reading import anatomy, on_grid, prefix_of
+from regard.images import check_seed, seed_of
 from regard.models.classifier import Classifier, at_least_float32
 from regard.question import Question
 from regard.targets import Output
@@ -27,19 +28,8 @@ from regard.targets import Output
 NoiseAt = Literal["block input", "norm output"]
 Scale = Literal["range", "channel", "rms"]
 
-INCOMPLETE = 0.05
-"""Share of what all patches add that a map of `IntegratedCDAM` may miss without a note."""
 POINT_BYTES = 32 * 2**20
 """Bytes of the tokens of points that are computed together."""
-
-
-@dataclass(frozen=True)
-class _Point:
-    """Tokens x as they enter the last block and u as it reads them, (B, N, D), and the factor of the scores there."""
-
-    entering: Tensor
-    read: Tensor
-    factor: float
 
 
 class _AveragedCDAM(Explainer):
@@ -63,29 +53,28 @@ class _AveragedCDAM(Explainer):
             self.settings["pooled"] = self.pooled
 
     @abstractmethod
-    def _points(self, pixels: Tensor, entering: Tensor, u: Tensor) -> Iterator[_Point]:
-        """The points over which scores are averaged."""
+    def _points(self, pixels: Tensor, own: Point) -> Iterator[tuple[Point, float]]:
+        """The points over which scores are averaged, each with the factor of the scores there."""
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        entering, u = (at_least_float32(part) for part in entering_and_read(self.classifier, self.tokens, pixels))
-        output = self.evidence.answer(entering, u)
+        own = point_of(self.classifier, self.tokens, pixels)
+        own = replace(own, entering=at_least_float32(own.entering), read=at_least_float32(own.read))
+        output = self.evidence.answer(own)
         asked = question.fixed(output)
-        size = max(1, POINT_BYTES // (entering.numel() * entering.element_size()))
-        total, count = torch.zeros((), device=entering.device), 0
-        for points in _in_groups(self._points(pixels, entering, u), size):
-            scores, *_ = self.evidence(
-                torch.cat([point.entering for point in points]),
-                torch.cat([point.read for point in points]),
-                asked.take(list(range(len(pixels))) * len(points)),
-            )
-            factors = torch.tensor([point.factor for point in points]).to(scores).view(-1, 1, 1, 1)
-            total = total + (factors * scores.unflatten(0, (len(points), len(pixels)))).sum(dim=0)
-            count += len(points)
+        size = max(1, POINT_BYTES // (own.entering.numel() * own.entering.element_size()))
+        total, count = torch.zeros((), device=pixels.device), 0
+        for group in _in_groups(self._points(pixels, own), size):
+            entering, read = (torch.cat([getattr(point, part) for point, _ in group]) for part in ("entering", "read"))
+            images = list(range(len(pixels))) * len(group)
+            scores, *_ = self.evidence(replace(own, entering=entering, read=read), asked.take(images))
+            factors = torch.tensor([factor for _, factor in group]).to(scores).view(-1, 1, 1, 1)
+            total = total + (factors * scores.unflatten(0, (len(group), len(pixels)))).sum(dim=0)
+            count += len(group)
         mean = total / count
         maps, prefix = on_grid(self.tokens, pixels, mean), prefix_of(self.tokens, pixels, mean)
-        return Found(maps, output, None, prefix, self._notes(entering, u, maps, asked, output))
+        return Found(maps, output, None, prefix, self._notes(own, maps, asked, output))
 
-    def _notes(self, entering: Tensor, u: Tensor, maps: Tensor, question: Question, output: Output) -> tuple[str, ...]:
+    def _notes(self, own: Point, maps: Tensor, question: Question, output: Output) -> tuple[str, ...]:
         """What a reader of these maps should know."""
         return ()
 
@@ -134,23 +123,23 @@ class SmoothCDAM(_AveragedCDAM):
         for name, value, known in (("noise_at", noise_at, NoiseAt), ("scale", scale, Scale)):
             if value not in get_args(known):
                 raise UnsupportedError(f"no such {name}", came=repr(value), expected=", ".join(get_args(known)))
-        if type(seed) is not int:
-            raise UnsupportedError("a seed is a whole number", came=repr(seed))
+        check_seed(seed)
         self.samples, self.noise, self.noise_at, self.scale, self.seed = samples, noise, noise_at, scale, seed
         settings = {"samples": samples, "noise": noise, "noise_at": noise_at, "scale": scale, "seed": seed}
         super().__init__(classifier, form, pooled, **settings)
 
-    def _points(self, pixels: Tensor, entering: Tensor, u: Tensor) -> Iterator[_Point]:
-        noisy = entering if self.noise_at == "block input" else u
-        deviation = self.noise * _scale_of(noisy, self.scale)
+    def _points(self, pixels: Tensor, own: Point) -> Iterator[tuple[Point, float]]:
+        before = self.noise_at == "block input"
+        clean = own.entering if before else own.read
+        deviation = self.noise * _scale_of(clean, self.scale)
         draws = [torch.Generator().manual_seed(seed_of(picture, self.seed)) for picture in pixels]
         for _ in range(self.samples):
-            drawn = torch.stack([torch.randn(noisy.shape[1:], generator=draw) for draw in draws])
-            changed = torch.addcmul(noisy, drawn.to(noisy), deviation)
-            if self.noise_at == "block input":
-                yield _Point(changed, self.evidence.normed(changed), 1.0)
+            drawn = torch.stack([torch.randn(clean.shape[1:], generator=draw) for draw in draws])
+            noisy = torch.addcmul(clean, drawn.to(clean), deviation)
+            if before:
+                yield replace(own, entering=noisy, read=self.evidence.normed(noisy, own.picture)), 1.0
             else:
-                yield _Point(entering, changed, 1.0)
+                yield replace(own, read=noisy), 1.0
 
 
 class IntegratedCDAM(_AveragedCDAM):
@@ -178,24 +167,20 @@ class IntegratedCDAM(_AveragedCDAM):
         self.steps = steps
         super().__init__(classifier, form, pooled, steps=steps)
 
-    def _points(self, pixels: Tensor, entering: Tensor, u: Tensor) -> Iterator[_Point]:
+    def _points(self, pixels: Tensor, own: Point) -> Iterator[tuple[Point, float]]:
         for step in range(self.steps):
             share = (step + 0.5) / self.steps
-            yield _Point(*self._scaled(entering, u, share), 1 / share)
+            yield self._scaled(own, share), 1 / share
 
-    def _scaled(self, entering: Tensor, u: Tensor, share: float) -> tuple[Tensor, Tensor]:
-        scale = u.new_ones(u.shape[1], 1)
+    def _scaled(self, own: Point, share: float) -> Point:
+        scale = own.read.new_ones(own.read.shape[1], 1)
         scale[self.tokens.prefix :] = share
         both = self.pooled == "u+x" and averages(self.tokens)
-        return entering * scale if both else entering, u * scale
+        return replace(own, entering=own.entering * scale if both else own.entering, read=own.read * scale)
 
-    def _notes(self, entering: Tensor, u: Tensor, maps: Tensor, question: Question, output: Output) -> tuple[str, ...]:
-        """The largest share by which the maps miss what all patches add, if it is worth mentioning."""
-        added = question.scores(output) - question.scores(self.evidence.answer(*self._scaled(entering, u, 0.0)))
-        missed = float(((maps.sum(dim=(2, 3)) - added).abs() / added.abs().clamp(min=1e-12)).max())
-        if missed <= INCOMPLETE:
-            return ()
-        return (f"maps sum to up to {missed:.0%} more or less than all patches add; more steps may help",)
+    def _notes(self, own: Point, maps: Tensor, question: Question, output: Output) -> tuple[str, ...]:
+        added = question.scores(output) - question.scores(self.evidence.answer(self._scaled(own, 0.0)))
+        return incomplete(maps, added, f"{self.steps} steps")
 
 
 class PaperIntegratedCDAM(_AveragedCDAM):
@@ -223,14 +208,14 @@ class PaperIntegratedCDAM(_AveragedCDAM):
         self.steps = steps
         super().__init__(classifier, form, pooled, steps=steps)
 
-    def _points(self, pixels: Tensor, entering: Tensor, u: Tensor) -> Iterator[_Point]:
+    def _points(self, pixels: Tensor, own: Point) -> Iterator[tuple[Point, float]]:
         for step in range(1, self.steps):
-            scaled = entering * (step / self.steps)
-            yield _Point(scaled, self.evidence.normed(scaled), 1.0)
+            scaled = own.entering * (step / self.steps)
+            yield replace(own, entering=scaled, read=self.evidence.normed(scaled, own.picture)), 1.0
 
 
-def _in_groups(points: Iterator[_Point], size: int) -> Iterator[list[_Point]]:
-    group: list[_Point] = []
+def _in_groups(points: Iterator[tuple[Point, float]], size: int) -> Iterator[list[tuple[Point, float]]]:
+    group: list[tuple[Point, float]] = []
     for point in points:
         group.append(point)
         if len(group) == size:

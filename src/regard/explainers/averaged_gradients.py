@@ -21,17 +21,13 @@ from torch.overrides import TorchFunctionMode
 from regard.compat import import_optional
 from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer, Found
-from regard.explainers.gradients import GRADIENT_BYTES, of_targets
+from regard.explainers.gradients import GRADIENT_BYTES, incomplete, of_targets
 from regard.explainers.inputs import from_pixels
 from regard.fills import Colour, Fill
-from regard.images import seed_of
+from regard.images import check_seed, seed_of
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.question import Question
-from regard.targets import Output
-
-INCOMPLETE = 0.05
-"""Relative completeness error from which an explanation says so."""
 
 
 class _Averaged(Explainer):
@@ -111,8 +107,10 @@ class IntegratedGradients(_Averaged):
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         found = super()._explain(pixels, question)
         assert found.output is not None
-        notes = self._completeness(found.maps, found.output, pixels, question.fixed(found.output))
-        return replace(found, notes=notes)
+        asked = question.fixed(found.output)
+        without = self.classifier.respond(self.baseline.background(pixels))
+        added = asked.scores(found.output) - asked.scores(without)
+        return replace(found, notes=incomplete(found.maps, added, f"{self.points} steps"))
 
     def _average(self, picture: Tensor, question: Question) -> Tensor:
         attribution = self._told(self.captum.IntegratedGradients(_unused), question)
@@ -123,15 +121,6 @@ class IntegratedGradients(_Averaged):
             internal_batch_size=self._points_each(picture, question),
         )
         return found[0].sum(dim=1)
-
-    def _completeness(self, maps: Tensor, output: Output, pixels: Tensor, asked: Question) -> tuple[str, ...]:
-        whole = asked.scores(output)
-        none = asked.scores(self.classifier.respond(self.baseline.background(pixels)))
-        missed = (maps.sum(dim=(2, 3)) - (whole - none)).abs() / (whole.abs() + none.abs()).clamp(min=1e-12)
-        worst = float(missed.nan_to_num().max())
-        if worst <= INCOMPLETE:
-            return ()
-        return (f"integrated gradients miss completeness by up to {worst:.0%}: take more than {self.points} steps",)
 
 
 class SmoothGrad(_Averaged):
@@ -159,8 +148,7 @@ class SmoothGrad(_Averaged):
 
     def __init__(self, classifier: Classifier, *, samples: int = 50, seed: int = 0) -> None:
         super().__init__(classifier, samples, "samples")
-        if type(seed) is not int or not -(2**63) <= seed < 2**63:
-            raise UnsupportedError("a seed is a whole number of 64 bits", came=repr(seed))
+        check_seed(seed)
         self.seed = seed
         self.settings["seed"] = seed
         self.forwards_each = samples + 1

@@ -16,9 +16,9 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor
 
 from regard.errors import RegardError, UnsupportedError
-from regard.explainers.evidence import ByAutograd, ByDecomposition, ClosedForm, Evidence, Pooled, Terms
+from regard.explainers.evidence import ByAutograd, ByDecomposition, ClosedForm, Evidence, Pooled, Terms, point_of
 from regard.explainers.explainer import Explainer, Found
-from regard.explainers.reading import anatomy, entering_and_read, on_grid, prefix_of
+from regard.explainers.reading import anatomy, on_grid, prefix_of
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.models.transformer import Tokens
@@ -79,8 +79,7 @@ class CDAM(Explainer):
             self.settings["pooled"] = self.pooled
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        entering, u = entering_and_read(self.classifier, self.tokens, pixels)
-        scores, output, attention = self.evidence(entering, u, question)
+        scores, output, attention = self.evidence(point_of(self.classifier, self.tokens, pixels), question)
         weights = None if attention is None else on_grid(self.tokens, pixels, attention)
         return Found(on_grid(self.tokens, pixels, scores), output, weights, prefix_of(self.tokens, pixels, scores))
 

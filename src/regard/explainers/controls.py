@@ -7,9 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer, Found
-from regard.images import seed_of
+from regard.images import check_seed, seed_of
 from regard.models.classifier import Classifier
 from regard.question import Question
 
@@ -33,8 +32,7 @@ class Random(Explainer):
 
     def __init__(self, classifier: Classifier, *, seed: int = 0) -> None:
         super().__init__(classifier)
-        if type(seed) is not int or not -(2**63) <= seed < 2**63:
-            raise UnsupportedError("a seed is a whole number of 64 bits", came=repr(seed))
+        check_seed(seed)
         self.seed = seed
         self.settings = {"seed": seed}
 

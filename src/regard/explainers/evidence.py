@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -41,6 +42,27 @@ DIRECTION_BYTES = 96 * 2**20
 """Bytes that one chunk of targets may take in the closed form."""
 
 
+@dataclass(frozen=True)
+class Point:
+    """Where evidence is asked.
+
+    Attributes:
+        entering: x, the tokens as they enter the reader's part, (B, N, D).
+        read: u, the tokens as the reader reads them, (B, N, D).
+        picture: any picture (1, 3, H, W) of their frame, whose pass is resumed: what depends on the grid, such as
+            rotary positions, comes from it.
+    """
+
+    entering: Tensor
+    read: Tensor
+    picture: Tensor
+
+
+def point_of(classifier: Classifier, tokens: Tokens, pixels: Tensor) -> Point:
+    """The point of prepared pixels (B, 3, H, W) themselves: the network that far, and no further."""
+    return Point(*entering_and_read(classifier, tokens, pixels), pixels[:1])
+
+
 class Evidence(ABC):
     """Scores of all tokens for many targets at a point (x, u)."""
 
@@ -48,21 +70,24 @@ class Evidence(ABC):
         self.classifier, self.tokens = classifier, tokens
 
     @abstractmethod
-    def __call__(self, entering: Tensor, u: Tensor, question: Question) -> tuple[Tensor, Output, Tensor | None]:
+    def __call__(self, point: Point, question: Question) -> tuple[Tensor, Output, Tensor | None]:
         """Scores (B, T, N), the answer there, and the attention of the first query (B, H, N) where it is known."""
 
     @abstractmethod
-    def answer(self, entering: Tensor, u: Tensor) -> Output:
+    def answer(self, point: Point) -> Output:
         """The classifier's answer at a point."""
 
-    def normed(self, entering: Tensor) -> Tensor:
+    def normed(self, entering: Tensor, picture: Tensor) -> Tensor:
         """What the reader reads of tokens x that enter its part: u(x), by the network's own norm."""
         place = self.tokens.attention_input
         with resumed(self.classifier, self.tokens, entering):
-            (u,), _ = read(
-                self.classifier.module, [place], lambda: self.classifier.forward(self.classifier.picture()), stop=True
-            )
+            (u,), _ = read(self.classifier.module, [place], lambda: self.classifier.forward(picture), stop=True)
         return u
+
+    def _resumed_answer(self, point: Point) -> Output:
+        """The answer of the network's own code from x on, as many pictures at once as there are."""
+        with resumed(self.classifier, self.tokens, point.entering):
+            return self.classifier.respond(point.picture.expand(len(point.entering), -1, -1, -1))
 
 
 class ByAutograd(Evidence):
@@ -85,28 +110,29 @@ class ByAutograd(Evidence):
         self.residual = pooled == "u+x" and tokens.rows is None and tokens.pool is None
         self._test()
 
-    def __call__(self, entering: Tensor, u: Tensor, question: Question) -> tuple[Tensor, Output, Tensor | None]:
-        point = torch.stack([u.to(entering.dtype), entering] if self.residual else [u]).detach().requires_grad_()
+    def __call__(self, point: Point, question: Question) -> tuple[Tensor, Output, Tensor | None]:
+        own = [point.read.to(point.entering.dtype), point.entering] if self.residual else [point.read]
+        leaf = torch.stack(own).detach().requires_grad_()
         with torch.enable_grad():
-            output = self.answer(point[1] if self.residual else entering, point[0])
-        values = at_least_float32(point.detach())
-        gradients = of_targets(output, point, question.cotangents(output))
+            entering = leaf[1] if self.residual else point.entering
+            output = self.answer(Point(entering, leaf[0], point.picture))
+        values = at_least_float32(leaf.detach())
+        gradients = of_targets(output, leaf, question.cotangents(output))
         scores = torch.cat([(gradient * values).sum(dim=(1, 4)) for gradient in gradients])
         return scores.transpose(0, 1), detached(output), None
 
-    def answer(self, entering: Tensor, u: Tensor) -> Output:
-        pictures = self.classifier.picture().expand(len(entering), -1, -1, -1)
-        given = replaced(self.classifier.module, self.tokens.attention_input, lambda own: u.to(own.dtype))
-        with resumed(self.classifier, self.tokens, entering), given:
-            return self.classifier.respond(pictures)
+    def answer(self, point: Point) -> Output:
+        with replaced(self.classifier.module, self.tokens.attention_input, lambda own: point.read.to(own.dtype)):
+            return self._resumed_answer(point)
 
     def _test(self) -> None:
         picture = self.classifier.picture(noise=True)
         with self.classifier.untouched(), passes.uncounted(), torch.inference_mode(False), torch.no_grad():
             own = self.classifier.respond(picture)
-            entering, u = entering_and_read(self.classifier, self.tokens, picture)
-            again = self.answer(entering.repeat(2, 1, 1), u.repeat(2, 1, 1))
-        half = entering.dtype.itemsize < 4 or self.classifier.precision != "float32"
+            once = point_of(self.classifier, self.tokens, picture)
+            another = self.classifier.picture()  # in its stead, so that what is not resumed shows
+            again = self.answer(Point(once.entering.repeat(2, 1, 1), once.read.repeat(2, 1, 1), another))
+        half = once.entering.dtype.itemsize < 4 or self.classifier.precision != "float32"
         check_answer(again, own, HALF_ROUNDING if half else ROUNDING, self.classifier)
 
 
@@ -124,35 +150,30 @@ class ByDecomposition(Evidence):
         super().__init__(classifier, tokens)
         self.place = self._last_tokens()
 
-    def __call__(self, entering: Tensor, u: Tensor, question: Question) -> tuple[Tensor, Output, Tensor | None]:
-        with resumed(self.classifier, self.tokens, entering):
-            leaf, output = differentiable_from(self.classifier.module, self.place, lambda: self._respond(entering))
+    def __call__(self, point: Point, question: Question) -> tuple[Tensor, Output, Tensor | None]:
+        leaf, output = differentiable_from(self.classifier.module, self.place, lambda: self._resumed_answer(point))
         gradients = of_targets(output, leaf, question.cotangents(output))
         values = at_least_float32(leaf.detach())
         return torch.cat([(part * values).sum(-1) for part in gradients]).transpose(0, 1), detached(output), None
 
-    def answer(self, entering: Tensor, u: Tensor) -> Output:
-        with resumed(self.classifier, self.tokens, entering):
-            return self._respond(entering)
-
-    def _respond(self, entering: Tensor) -> Output:
-        return self.classifier.respond(self.classifier.picture().expand(len(entering), -1, -1, -1))
+    def answer(self, point: Point) -> Output:
+        return self._resumed_answer(point)
 
     def _last_tokens(self) -> Place:
         """The last layer whose output has all tokens, if the answer is affine in it."""
-        picture = self.classifier.picture(noise=True)
+        picture, module = self.classifier.picture(noise=True), self.classifier.module
         with self.classifier.untouched(), passes.uncounted(), torch.inference_mode(False), torch.no_grad():
-            entering, _ = entering_and_read(self.classifier, self.tokens, picture)
-            place = Place(self._last_of_shape(entering))
-            with resumed(self.classifier, self.tokens, entering):
-                leaf, answer = differentiable_from(self.classifier.module, place, lambda: self._value(picture))
-                direction = torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
-                (gradient,) = torch.autograd.grad(answer, leaf, direction)
-                with replaced(self.classifier.module, place, torch.zeros_like):
-                    empty = self._value(picture)
-        answer = answer.detach()
-        parts, whole = float((gradient * leaf.detach()).sum()), float(((answer - empty) * direction).sum())
-        if abs(parts - whole) > HALF_ROUNDING * float(answer.abs().max()):
+            point = point_of(self.classifier, self.tokens, picture)
+            place = Place(self._last_of_shape(point.entering))
+            leaf, answer = differentiable_from(module, place, lambda: self._value(point))
+            direction = torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
+            (gradient,) = torch.autograd.grad(answer, leaf, direction)
+            with replaced(module, place, torch.zeros_like):
+                empty = self._value(point)
+        added = answer.detach() - empty
+        parts, whole = float((gradient * leaf.detach()).sum()), float((added * direction).sum())
+        half = point.entering.dtype.itemsize < 4 or self.classifier.precision != "float32"
+        if abs(parts - whole) > (HALF_ROUNDING if half else ROUNDING) * float(added.abs().max()):
             raise UnsupportedError(
                 "the head is not linear in its tokens, so there is no exact decomposition",
                 came=f"{self.classifier.name} has a norm, or more, between pooling and its classes",
@@ -160,8 +181,8 @@ class ByDecomposition(Evidence):
             )
         return place
 
-    def _value(self, picture: Tensor) -> Tensor:
-        output = self.classifier.respond(picture)
+    def _value(self, point: Point) -> Tensor:
+        output = self._resumed_answer(point)
         found = output.embedding if output.logits is None else output.logits
         assert found is not None
         return found
@@ -208,13 +229,13 @@ class ClosedForm(Evidence):
         self.terms = terms
         self.reader, *_ = opened_reader(classifier, tokens)
 
-    def __call__(self, entering: Tensor, u: Tensor, question: Question) -> tuple[Tensor, Output, Tensor | None]:
-        rows = attend(self.reader, self.tokens, entering, u)
+    def __call__(self, point: Point, question: Question) -> tuple[Tensor, Output, Tensor | None]:
+        rows = attend(self.reader, self.tokens, point.entering, point.read)
         scores, output = self._scored(rows, question)
         return scores, output, rows.weights[:, 0]
 
-    def answer(self, entering: Tensor, u: Tensor) -> Output:
-        rows = attend(self.reader, self.tokens, entering, u)
+    def answer(self, point: Point) -> Output:
+        rows = attend(self.reader, self.tokens, point.entering, point.read)
         return self.reader.tail(rows.attended, rows.residual)
 
     def _scored(self, rows: ReadRows, question: Question) -> tuple[Tensor, Output]:

@@ -170,12 +170,13 @@ class Explainer(ABC):
             found = self._explain(plain, part)
             output = found.output or self.classifier.respond(plain)
         maps, not_finite = self._checked(found.maps.detach().float(), _sound(plain, output), images.start, on_nan)
+        height, width = self._covered(plain, maps)
         return Explanation(
             maps=maps.cpu(),
             targets=_answers(part, output, len(plain)),
             logits=None if output.logits is None else output.logits.detach().float().cpu(),
-            geometries=pixels.geometries,
-            pictures=self.classifier.preparation.pictures(plain),
+            geometries=tuple(geometry.corner(height, width) for geometry in pixels.geometries),
+            pictures=self.classifier.preparation.pictures(plain[:, :, :height, :width]),
             method=self.name,
             settings=self.settings,
             classifier=self.classifier.name,
@@ -190,6 +191,13 @@ class Explainer(ABC):
             notes=(*self.notes, *found.notes),
             version=metadata.version("regard"),
         )
+
+    def _covered(self, pixels: Tensor, maps: Tensor) -> tuple[int, int]:
+        """(H, W) of the part of the frame that maps are of: maps of patches end where whole patches end."""
+        tokens = self.classifier.tokens
+        if tokens is None or tuple(maps.shape[2:]) != tokens.grid(pixels):
+            return pixels.shape[2], pixels.shape[3]
+        return maps.shape[2] * tokens.patch[0], maps.shape[3] * tokens.patch[1]
 
     def _checked(self, maps: Tensor, sound: Tensor, start: int, on_nan: OnNaN) -> tuple[Tensor, tuple[int, ...]]:
         finite = maps.isfinite().flatten(1).all(dim=1) & sound.to(maps.device)

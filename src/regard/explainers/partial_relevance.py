@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 import torch
@@ -15,8 +14,9 @@ from regard.explainers.reading import anatomy, on_grid, reads_prefix
 from regard.models import passes
 from regard.models.attention import recorded
 from regard.models.classifier import Classifier
+from regard.models.reader import exact, resumed
 from regard.models.relevance import RelevanceRules
-from regard.models.taps import Place, differentiable_from
+from regard.models.taps import read
 from regard.question import Question
 from regard.targets import Output
 
@@ -50,12 +50,11 @@ class PartialRelevance(Explainer):
         self.rows = list(reads_prefix(classifier, self.tokens, self.name))
         if classifier.class_count is None:
             raise UnsupportedError(f"{self.name} begins at the logit of a class, and {classifier.name} has no head")
-        self._exact = copy.copy(classifier)
-        self._exact.precision = "float32"
-        self._try()
+        self.learn()
 
-    def _try(self) -> None:
+    def _learn(self) -> None:
         """Run it once: an operation without a rule is met here, not at the first photo."""
+        self.dtype, self.whole = exact(self.classifier, self.tokens)
         with self.classifier.untouched(), torch.inference_mode(False), torch.no_grad(), passes.uncounted():
             weights, output = self._run(self.classifier.picture(noise=True))
             assert output.logits is not None
@@ -68,9 +67,12 @@ class PartialRelevance(Explainer):
         for part in (self.classifier.module, self.classifier.head):
             if part is not None:
                 part.requires_grad_(False)  # the base sets it back
-        place, module = Place(self.tokens.blocks[-1], "input"), self.classifier.module
-        with RelevanceRules(), recorded(module, self.tokens.attentions[-1:]) as weights:
-            _, output = differentiable_from(module, place, lambda: self._exact.respond(pixels))
+        module, tokens = self.classifier.module, self.tokens
+        (entering,), _ = read(module, [tokens.entry], lambda: self.classifier.forward(pixels), stop=True)
+        leaf = entering.detach().to(self.dtype).requires_grad_()
+        going_on = resumed(self.classifier, tokens, leaf)
+        with torch.enable_grad(), RelevanceRules(), going_on, recorded(module, [tokens.reader]) as weights:
+            output = self.whole(pixels)
         return weights, output
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:

@@ -27,10 +27,18 @@ def all_attentions(tokens: Tokens) -> list[str]:
 
 
 def first_row(tokens: Tokens, count: int, like: Tensor) -> Tensor:
-    """Where propagation begins, (N,): evenly on the tokens that the head reads, all patches where it reads those."""
-    row = like.new_zeros(count)
-    rows = range(tokens.prefix, count) if tokens.rows is None else tokens.rows
-    row[list(rows)] = 1 / len(rows)
+    """Where propagation begins, (N,): evenly on the tokens that the head reads, of which all patches count as one.
+
+    How a head weighs the patches that it reads (a mean, a maximum) is not seen: they are taken alike.
+    """
+    before = [token for token in tokens.reads if token < tokens.prefix]
+    patches = [token for token in tokens.reads if token >= tokens.prefix]
+    if len(patches) > 1 and patches[-1] - patches[0] + 1 == len(patches):
+        patches = list(range(tokens.prefix, count))  # all of them, in a frame of any size
+    row, parts = like.new_zeros(count), len(before) + bool(patches)
+    row[before] = 1 / parts
+    if patches:
+        row[patches] = 1 / parts / len(patches)
     return row
 
 
@@ -39,7 +47,8 @@ class Rollout(Explainer):
 
         Q_l = rows of (mean_h A_l + I) scaled to sum 1      r ← r Q_l, from the last block to the first
 
-    Non-negative; over all tokens it sums to 1. A pool's own attention is where r begins. Cost: one forward with
+    Non-negative; over all tokens it sums to 1. r begins evenly on the tokens that the head reads, all patches counting
+    as one; a pool's own attention is where it begins there. Cost: one forward with
     attention written out, L·B·H·N² weights.
 
     Raises:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from regard.errors import NotFiniteError, UnsupportedError
+from regard.models import passes
 from regard.models.classifier import Classifier
+from regard.models.networks import scale_of
 from regard.models.reader import Reader, open_reader, pool_queries
 from regard.models.taps import read
 from regard.models.transformer import Tokens
@@ -105,27 +107,31 @@ def opened_reader(classifier: Classifier, tokens: Tokens) -> tuple[Reader, ReadR
         projected = reader.projections.out(rows.attended)
         tolerance = ROUNDING if own.dtype.itemsize >= 4 else HALF_ROUNDING
         own = own if tokens.pool else own[:, list(tokens.rows or ())]
-        check_same(projected, own, tolerance, "its last attention", classifier)
+        check_same(projected, own, float(own.abs().max()), tolerance, "its last attention", classifier)
         again = reader.tail(rows.attended.repeat(2, 1, 1), rows.residual.repeat(2, 1, 1))
     check_answer(again, answer, tolerance, classifier)
     return reader, rows, answer, tolerance
 
 
 def check_answer(again: Output, own: Output, tolerance: float, classifier: Classifier) -> None:
-    """Refuse where the network, resumed at its reader for several pictures, does not give its own answer for each."""
-    for part, expected in ((again.logits, own.logits), (again.embedding, own.embedding)):
-        if part is not None and expected is not None:
-            repeated = expected.expand(len(part), -1) if expected.dim() == part.dim() else expected
-            check_same(part, repeated, tolerance, "what follows its last attention", classifier)
+    """Refuse where the network, resumed at its reader for several pictures of noise, does not give its own answer."""
+    with classifier.untouched(), passes.uncounted(), torch.inference_mode(False), torch.no_grad():
+        grey = classifier.respond(classifier.picture())
+    for part in ("logits", "embedding"):
+        found, expected, other = (getattr(output, part) for output in (again, own, grey))
+        if found is not None and expected is not None:
+            scale = scale_of(expected, other)
+            repeated = expected.expand(len(found), -1) if found.shape[1:] == expected.shape[1:] else expected
+            check_same(found, repeated, scale, tolerance, "what follows its last attention", classifier)
 
 
-def check_same(again: Tensor, own: Tensor, tolerance: float, what: str, classifier: Classifier) -> None:
-    """Refuse the closed form where it computes a tensor otherwise than the network does."""
+def check_same(again: Tensor, own: Tensor, scale: float, tolerance: float, what: str, classifier: Classifier) -> None:
+    """Refuse the closed form where it computes a tensor otherwise than the network does, by a share of a scale."""
     if not bool(own.isfinite().all()):
         raise NotFiniteError(f"{what} gives NaN or infinity", came=classifier.blame_for_nan())
     if again.shape != own.shape:
         came = f"{what} gives shape {tuple(own.shape)}, the closed form {tuple(again.shape)}"
-    elif (difference := float((again - own).abs().max() / own.abs().max().clamp(min=1e-12))) > tolerance:
+    elif (difference := float((again - own).abs().max()) / max(scale, 1e-12)) > tolerance:
         came = f"{what} differs from the network's own by {difference:.1e}"
     else:
         return

@@ -10,6 +10,10 @@ from torch import Tensor
 from regard.errors import PixelsError
 from regard.images import Geometry
 
+RESOLUTION = 2**0.5 * 1e-12
+"""Step to which means are rounded, as a share of max|m|: far above the error of a mean in float64, far below what maps
+in float32 tell apart. Irrational, so that the round values of half-precision maps never lie between two steps."""
+
 
 def on_common_grid(maps: Sequence[Tensor], geometries: Sequence[Geometry]) -> list[Tensor]:
     """Mean values of maps over the same cells of the photo.
@@ -17,7 +21,8 @@ def on_common_grid(maps: Sequence[Tensor], geometries: Sequence[Geometry]) -> li
     The grid spans the part of the photo that all frames reach, and its cells are as large as the coarsest map's:
     finer maps are averaged (a cell's evidence is the sum of its parts'), and no map is read between its cells, where
     it says nothing. Sampling a coarse map finely would instead count each of its values many times against values
-    that it cannot follow. Maps of one grid and one frame within the photo stay exactly as they are.
+    that it cannot follow. Means are rounded to about 12 digits of the map's max|m|, so that equal ones are equal and a
+    constant map orders nothing. Maps of one grid and one frame within the photo stay exactly as they are.
 
     Args:
         maps: each (..., h, w) over its own frame.
@@ -37,9 +42,18 @@ def on_common_grid(maps: Sequence[Tensor], geometries: Sequence[Geometry]) -> li
     down = _shared(height, tops, bottoms, [part.shape[-2] for part in maps])
     across = _shared(width, lefts, rights, [part.shape[-1] for part in maps])
     return [
-        vertical @ part.detach().double().cpu() @ horizontal.T
+        _means(vertical, part.detach().double().cpu(), horizontal)
         for vertical, part, horizontal in zip(down, maps, across, strict=True)
     ]
+
+
+def _means(down: Tensor, values: Tensor, across: Tensor) -> Tensor:
+    """Means of values (..., h, w) over the common cells; values that are not averaged stay as they are."""
+    means = down @ values @ across.T
+    if all(bool(((shares == 0) | (shares == 1)).all()) for shares in (down, across)):
+        return means
+    step = (RESOLUTION * values.abs().amax(dim=(-2, -1), keepdim=True)).clamp(min=torch.finfo(values.dtype).tiny)
+    return (means / step).round() * step
 
 
 def _shared(length: int, starts: Sequence[float], ends: Sequence[float], cells: Sequence[int]) -> list[Tensor]:

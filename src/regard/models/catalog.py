@@ -155,11 +155,12 @@ def _from_file(
     header = read_header(path)
     preparation, named = Preparation(**header.preparation), labels or header.labels
     source = Source(header.architecture, header.arguments, header.removed)
-    if header.head is not None:
-        network, head = restored(path, header, build, own)
-        offer = Offer(network, preparation, source, named, header.outputs, head)
-        return _ready(offer, outputs, header.name, device, precision, trained_in=header.precision)
-    network = build(source)
+    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten, so the caller's draws stay what they are
+        if header.head is not None:
+            network, head = restored(path, header, build, own)
+            offer = Offer(network, preparation, source, named, header.outputs, head)
+            return _ready(offer, outputs, header.name, device, precision, trained_in=header.precision)
+        network = build(source)
     fill(network, read_weights(path), path)
     offer = Offer(network, preparation, source, named, header.outputs)
     return _ready(offer, outputs, header.name, device, precision)

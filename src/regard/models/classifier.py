@@ -357,7 +357,7 @@ class Classifier:
                 expected=f"float32 (B, {channels}, H, W)",
                 remedy="give paths, PIL images or uint8 arrays to have them prepared",
             )
-        if self.tokens is not None:
+        if self.tokens is not None and tuple(pixels.shape[2:]) != self.preparation.frame:
             self.tokens.check_frame(pixels)
 
     def _check_origin(self, pixels: Pixels) -> None:

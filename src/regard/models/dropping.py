@@ -92,7 +92,9 @@ def dropped_answers(classifier: Classifier, pixels: Tensor, images: Tensor, kept
     )
 
 
-def refusal_to_drop(classifier: Classifier, tokens: Tokens, picture: Tensor, answer: Tensor) -> str | None:
+def refusal_to_drop(
+    classifier: Classifier, tokens: Tokens, picture: Tensor, answer: Tensor, scale: float
+) -> str | None:
     """Why a network cannot do without patches; None if it can.
 
     Tokens carry their positions with them where all of them in another order give the same answer, and a network
@@ -103,6 +105,7 @@ def refusal_to_drop(classifier: Classifier, tokens: Tokens, picture: Tensor, ans
         tokens: its anatomy.
         picture: (1, 3, H, W).
         answer: of the network to it, (1, C) or (1, D).
+        scale: what differences from it are measured by.
     """
     patches = tokens.patches(picture)
     order = torch.randperm(patches, generator=torch.Generator().manual_seed(0))
@@ -118,7 +121,7 @@ def refusal_to_drop(classifier: Classifier, tokens: Tokens, picture: Tensor, ans
     given = again.logits if again.logits is not None else again.embedding
     assert given is not None
     tolerance = SAME if embedded.dtype.itemsize >= 4 and classifier.precision == "float32" else NEARLY
-    if float((given - answer).abs().max() / answer.abs().max().clamp(min=1e-12)) <= tolerance:
+    if float((given - answer).abs().max()) <= tolerance * scale:
         return None
     return "its tokens do not carry their positions with them"
 

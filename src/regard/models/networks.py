@@ -75,3 +75,11 @@ def tensor_of(output: Any, network: nn.Module, name: str) -> Tensor:
         came=type(output).__name__,
         expected="a tensor, a tuple that begins with one, or an output with .logits",
     )
+
+
+def scale_of(answer: Tensor, other: Tensor) -> float:
+    """What differences from an answer are measured by: what another picture changes, and a little of its own size.
+
+    An offset that all answers share (years, Kelvin) must not hide a difference; a hundredth of it stands for rounding.
+    """
+    return float((answer - other).abs().max() + 0.01 * answer.abs().max().clamp(min=1e-12))

@@ -58,10 +58,8 @@ def open_reader(classifier: Classifier, tokens: Tokens) -> Reader:
     """
     network = classifier.module
     attention = network.get_submodule(tokens.reader)
-    weights = list(attention.parameters())
-    dtype = torch.float64 if weights and weights[0].dtype is torch.float64 else torch.float32
+    dtype, whole = exact(classifier, tokens)
     opened = projections(attention, dtype)
-    whole = _exact(classifier, tokens, dtype)
     picture = classifier.picture()
     output = Place(_inside(tokens.reader, pool_layers(attention)[1] if tokens.pool else ""))
 
@@ -105,15 +103,20 @@ def pool_queries(classifier: Classifier, tokens: Tokens) -> Tensor:
     return queries[0]
 
 
-def _exact(classifier: Classifier, tokens: Tokens, dtype: torch.dtype) -> Callable[[Tensor], Output]:
-    """The classifier's answer in `dtype` from its reader on, whatever its own precision."""
-    exact = copy.copy(classifier)
-    exact.precision = "float32"
+def exact(classifier: Classifier, tokens: Tokens) -> tuple[torch.dtype, Callable[[Tensor], Output]]:
+    """The classifier's answer in float32, or in float64 where its weights are, from its reader on: for resumed passes.
+
+    Weights in half precision are widened for the pass; the network itself stays as it is.
+    """
+    weights = next(classifier.module.get_submodule(tokens.reader).parameters(), None)
+    dtype = torch.float64 if weights is not None and weights.dtype is torch.float64 else torch.float32
+    plain = copy.copy(classifier)
+    plain.precision = "float32"
     widened = _widened(classifier.module, tokens, dtype)
     if not widened:
-        return exact.respond
-    whole = _Whole(exact)
-    return lambda picture: functional_call(whole, widened, (picture,))
+        return dtype, plain.respond
+    whole = _Whole(plain)
+    return dtype, lambda picture: functional_call(whole, widened, (picture,))
 
 
 class _Whole(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from regard.errors import ClassifierError, NotFiniteError, PixelsError
 from regard.models import passes
 from regard.models.dropping import refusal_to_drop
+from regard.models.networks import scale_of
 from regard.models.projections import attention_modules, pooling_modules
 from regard.models.taps import Place, differentiable_from, find_layer, first_tensor, read, replaced
 
@@ -38,7 +39,7 @@ class Tokens:
         attention_input: what the reader reads: in pre-norm blocks the output of its norm.
         patch: (height, width) of a patch in pixels.
         prefix: tokens before the patches: class, distillation, registers.
-        rows: the tokens of the last block's output that the head reads; None where it reads the patches.
+        reads: the tokens of the last block's output that the head reads, in the preparation's frame.
         pool: dotted path of an attention after the blocks that gathers the patches for the head by queries of its
             own (SigLIP); None where there is none.
         in_tuple: whether blocks return their tokens as the first of a tuple.
@@ -50,10 +51,15 @@ class Tokens:
     attention_input: Place
     patch: tuple[int, int]
     prefix: int
-    rows: tuple[int, ...] | None
+    reads: tuple[int, ...]
     pool: str | None = None
     in_tuple: bool = False
     cannot_drop: str | None = None
+
+    @property
+    def rows(self) -> tuple[int, ...] | None:
+        """The tokens that the head reads, if they all stand before the patches; None where it reads patches."""
+        return self.reads if max(self.reads) < self.prefix else None
 
     @property
     def reader(self) -> str:
@@ -138,24 +144,25 @@ def _found(classifier: Classifier, pairs: dict[str, str]) -> Tokens | None:
         if not seen.is_sequence():
             return None
         last, entering = seen.entered[-1]
-        rows = _rows_read(classifier, last, entering, grey)
-        height, width = seen.grid
-        frame = classifier.preparation.frame
-        prefix = entering.shape[1] - height * width
-        if rows is None or prefix < 0 or frame[0] % height or frame[1] % width:
+        own = classifier.forward(noise)
+        scale = scale_of(grey, own)
+        rows = _rows_read(classifier, last, entering, grey, scale)
+        patch = seen.patch(classifier.preparation.frame)
+        prefix = entering.shape[1] - seen.grid[0] * seen.grid[1]
+        if rows is None or prefix < 0 or patch is None:
             return None
         found = Tokens(
             blocks=tuple(block for block, _ in seen.entered),
             attentions=tuple(pairs[block] for block, _ in seen.entered),
             attention_input=Place(seen.source, "output") if seen.source else Place(pairs[last], "input"),
-            patch=(frame[0] // height, frame[1] // width),
+            patch=patch,
             prefix=prefix,
-            rows=rows if max(rows) < prefix else None,
+            reads=rows,
             in_tuple=seen.in_tuple,
         )
-        if found.rows is None and seen.pool is not None and _is_all(classifier, seen.pool[1], grey):
+        if found.rows is None and seen.pool is not None and _is_all(classifier, seen.pool[1], grey, scale):
             found = replace(found, pool=seen.pool[0], attention_input=seen.pool[1])
-        refusal = refusal_to_drop(classifier, found, noise, classifier.forward(noise))
+        refusal = refusal_to_drop(classifier, found, noise, own, scale)
     return replace(found, cannot_drop=refusal)
 
 
@@ -174,12 +181,24 @@ class _Seen:
 
     def __init__(self, blocks: int) -> None:
         self.grid: tuple[int, int] = (0, 0)
+        self.stride: tuple[int, ...] = ()
         self.entered: list[tuple[str, Tensor]] = []
         self.source: str | None = None
         self.pool: tuple[str, Place] | None = None
         self.in_tuple = False
         self._blocks = blocks
         self._made: list[tuple[str, Tensor]] = []
+
+    def patch(self, frame: tuple[int, int]) -> tuple[int, int] | None:
+        """(height, width) of a patch: the stride of the convolution, if it cuts the whole grid by itself.
+
+        Else the grid's share of the frame, after several convolutions; None where that is no whole number.
+        """
+        cells = tuple(side // step for side, step in zip(frame, self.stride, strict=False))
+        if cells == self.grid:
+            return self.stride[0], self.stride[1]
+        height, width = self.grid
+        return None if frame[0] % height or frame[1] % width else (frame[0] // height, frame[1] // width)
 
     def is_sequence(self) -> bool:
         """Whether the same number of tokens (1, N, D) goes through all blocks, each run once, after a grid."""
@@ -238,7 +257,7 @@ class _Seen:
             if self.entered:
                 self._made.append((path, output))
             elif isinstance(module, nn.Conv2d) and len(output) == 1:
-                self.grid = output.shape[2], output.shape[3]
+                self.grid, self.stride = (output.shape[2], output.shape[3]), module.stride
 
         return hook
 
@@ -248,7 +267,9 @@ def _first(arguments: tuple[Any, ...], named: dict[str, Any]) -> Tensor | None:
     return next((tensor for tensor in found if tensor is not None), None)
 
 
-def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor) -> tuple[int, ...] | None:
+def _rows_read(
+    classifier: Classifier, last: str, entering: Tensor, grey: Tensor, scale: float
+) -> tuple[int, ...] | None:
     """The tokens of the last block's output on which the answer depends, by its gradient.
 
     Seen in a pass of another picture, whose input to the last block is that of the grey one: the answer must be the
@@ -257,7 +278,7 @@ def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor
     network, place = classifier.module, Place(last, "output")
     with replaced(network, Place(last, "input"), lambda _: entering):
         leaf, answer = differentiable_from(network, place, lambda: classifier.forward(classifier.picture(noise=True)))
-    if not _equal(answer, grey) or not answer.requires_grad:
+    if not _equal(answer, grey, scale) or not answer.requires_grad:
         return None
     direction = torch.randn(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
     (gradient,) = torch.autograd.grad(answer, leaf, direction)
@@ -265,16 +286,16 @@ def _rows_read(classifier: Classifier, last: str, entering: Tensor, grey: Tensor
     return tuple(read) or None
 
 
-def _is_all(classifier: Classifier, place: Place, grey: Tensor) -> bool:
+def _is_all(classifier: Classifier, place: Place, grey: Tensor, scale: float) -> bool:
     """Whether the answer hangs on the tensor at `place` alone: given the grey picture's, it is the grey one's."""
     network = classifier.module
     (tensor,), _ = read(network, [place], lambda: classifier.forward(classifier.picture()), stop=True)
     with replaced(network, place, lambda _: tensor):
-        return _equal(classifier.forward(classifier.picture(noise=True)), grey)
+        return _equal(classifier.forward(classifier.picture(noise=True)), grey, scale)
 
 
-def _equal(answer: Tensor, grey: Tensor) -> bool:
-    return torch.allclose(answer, grey, rtol=1e-3, atol=1e-3 * float(grey.abs().max()))
+def _equal(answer: Tensor, grey: Tensor, scale: float) -> bool:
+    return float((answer - grey).abs().max()) <= 1e-3 * scale
 
 
 def _nearest(side: int, patch: int) -> int:

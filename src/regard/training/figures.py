@@ -23,12 +23,14 @@ class Figure:
 
     Attributes:
         name: of the class or the measurement.
-        photos: held-out photos that it is about.
+        photos: held-out photos that the value is about.
         value: the accuracy, or the root mean square error.
         interval: 95 % of the bootstrap over photos; None where all photos are alike, such as all answered rightly,
             of which it would say nothing.
         chance: what one gets who has not seen the photos.
         r_squared: share of a measurement's variance that is explained; None for classes, or where nothing varies.
+        shown: held-out photos that show the class: those of "softmax" that its value is about, some of those of
+            "sigmoid"; None for measurements and for all classes together.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Figure:
     interval: tuple[float, float] | None
     chance: float
     r_squared: float | None = None
+    shown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def examined(
     "softmax": the share of photos whose likeliest class is the true one, of all and of each class. Chance: always the
     class most frequent in training; for a single class, its share there.
 
-    "sigmoid": the share of right yes and no, at probability ½; of all, the mean over classes. Chance: always the more
-    frequent answer in training.
+    "sigmoid": the share of right yes and no among all photos, at probability ½; of all, the mean over classes.
+    Chance: always the more frequent answer in training.
 
     "scalar": √ mean (answer − truth)², and R² = 1 − Σ (answer − truth)² / Σ (truth − mean truth)². Chance: always the
     mean in training.
@@ -123,15 +126,15 @@ def _independent(answers: Tensor, truth: Tensor, learnt: Tensor, names: Sequence
     guessed = (truth == (learnt.mean(dim=0) > 0.5).double()).double()
     shown = truth.sum(dim=0).int().tolist()
     each = [
-        _accuracy(name, shown[column], right[:, column], float(guessed[:, column].mean()), seed)
+        _accuracy(name, right[:, column], float(guessed[:, column].mean()), seed, shown[column])
         for column, name in enumerate(names)
     ]
     return HeldOut(
         measure="accuracy",
         photos=len(truth),
-        overall=_accuracy("all classes", len(truth), right.mean(dim=1), float(guessed.mean()), seed),
-        each=tuple(figure for figure in each if figure.photos),
-        unexamined=tuple(figure.name for figure in each if not figure.photos),
+        overall=_accuracy("all classes", right.mean(dim=1), float(guessed.mean()), seed),
+        each=tuple(figure for figure in each if figure.shown),
+        unexamined=tuple(figure.name for figure in each if not figure.shown),
     )
 
 
@@ -145,9 +148,9 @@ def _exclusive(answers: Tensor, truth: Tensor, learnt: Tensor, names: Sequence[s
     return HeldOut(
         measure="accuracy",
         photos=len(truth),
-        overall=_accuracy("all classes", len(truth), right, float((truth == frequent.argmax()).double().mean()), seed),
+        overall=_accuracy("all classes", right, float((truth == frequent.argmax()).double().mean()), seed),
         each=tuple(
-            _accuracy(name, int(of_class.sum()), right[of_class], share, seed)
+            _accuracy(name, right[of_class], share, seed, int(of_class.sum()))
             for name, of_class, share in zip(names, shown, shares, strict=True)
             if bool(of_class.any())
         ),
@@ -156,5 +159,5 @@ def _exclusive(answers: Tensor, truth: Tensor, learnt: Tensor, names: Sequence[s
     )
 
 
-def _accuracy(name: str, photos: int, right: Tensor, chance: float, seed: int) -> Figure:
-    return Figure(name, photos, float(right.mean()), bootstrap_interval(right, seed), chance)
+def _accuracy(name: str, right: Tensor, chance: float, seed: int, shown: int | None = None) -> Figure:
+    return Figure(name, len(right), float(right.mean()), bootstrap_interval(right, seed), chance, shown=shown)

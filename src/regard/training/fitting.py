@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from regard.labels import Outputs
-from regard.models.head import HeadForm
+from regard.models.head import HeadForm, Kind
 
 PENALTIES = (1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001)
 """λ that a linear head chooses from, the strongest first: of equal ones the strongest is taken."""
@@ -20,6 +20,10 @@ LEARNING_RATE, WEIGHT_DECAY, MINIBATCH = 1e-3, 1e-2, 128
 """Of AdamW for the small network."""
 EPOCHS, PATIENCE = 200, 20
 """The small network's longest training, and for how many epochs it may fail to improve."""
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of answers and targets, the mean over photos."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,13 @@ class Examples:
 def fit(form: HeadForm, examples: Examples, inner: Tensor, seed: int) -> tuple[nn.Module, dict[str, Any]]:
     """A head of the form, float64, and what was chosen for it on the photos marked `inner` (n,); then fitted on all.
 
-    "linear": λ of `PENALTIES`, by the loss on the inner photos. "mlp": the number of epochs, likewise.
+    "linear": λ of `PENALTIES`, by the loss that is fitted, on the inner photos. "mlp": the number of epochs, likewise.
     """
     apart, kept = examples[~inner], examples[inner]
     with torch.random.fork_rng(devices=[]):
         if form.kind == "linear":
-            losses = [_mean_loss(linear(form, apart, penalty), kept) for penalty in PENALTIES]
+            loss = _loss("linear", examples.outputs)
+            losses = [_mean_loss(loss, linear(form, apart, penalty), kept) for penalty in PENALTIES]
             penalty = PENALTIES[losses.index(min(losses))]
             return linear(form, examples, penalty), {"penalty": penalty}
         epochs = _best_epoch(form, apart, kept, seed)
@@ -78,7 +83,7 @@ def linear(form: HeadForm, examples: Examples, penalty: float) -> nn.Module:
         tolerance_change=1e-12,
         line_search_fn="strong_wolfe",
     )
-    loss = _loss(examples.outputs)
+    loss = _loss("linear", examples.outputs)
 
     def objective() -> Tensor:
         optimiser.zero_grad()
@@ -109,7 +114,7 @@ def network(form: HeadForm, examples: Examples, epochs: int, seed: int) -> Itera
     head = form.build()
     order = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    read, loss = examples.embeddings.float(), _loss(examples.outputs)
+    read, loss = examples.embeddings.float(), _loss("mlp", examples.outputs)
     targets = examples.targets if examples.outputs == "softmax" else examples.targets.float()
     for _ in range(epochs):
         for batch in torch.randperm(len(read), generator=order).split(MINIBATCH):
@@ -120,9 +125,10 @@ def network(form: HeadForm, examples: Examples, epochs: int, seed: int) -> Itera
 
 
 def _best_epoch(form: HeadForm, examples: Examples, kept: Examples, seed: int) -> int:
+    loss = _loss("mlp", examples.outputs)
     best, least = 0, float("inf")
     for epoch, head in enumerate(network(form, examples, EPOCHS, seed), start=1):
-        score = _mean_loss(head, kept)
+        score = _mean_loss(loss, head, kept)
         if score < least:
             best, least = epoch, score
         if epoch - best >= PATIENCE:
@@ -130,13 +136,16 @@ def _best_epoch(form: HeadForm, examples: Examples, kept: Examples, seed: int) -
     return best
 
 
-def _mean_loss(head: nn.Module, kept: Examples) -> float:
+def _mean_loss(loss: Loss, head: nn.Module, kept: Examples) -> float:
     with torch.no_grad():
         answer = head(kept.embeddings.to(next(head.parameters()).dtype)).double()
-        return float(_loss(kept.outputs)(answer, kept.targets))
+        return float(loss(answer, kept.targets))
 
 
-def _loss(outputs: Outputs) -> Callable[[Tensor, Tensor], Tensor]:
+def _loss(kind: Kind, outputs: Outputs) -> Loss:
+    """What a head is fitted and chosen by."""
     if outputs == "softmax":
         return functional.cross_entropy
-    return functional.binary_cross_entropy_with_logits if outputs == "sigmoid" else functional.huber_loss
+    if outputs == "sigmoid":
+        return functional.binary_cross_entropy_with_logits
+    return functional.mse_loss if kind == "linear" else functional.huber_loss

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 from regard.errors import ClassifierError
 
 
-def held_out_marks(fingerprints: Sequence[str], strata: Sequence[Hashable], share: float, draw: str) -> list[bool]:
+def held_out_marks(fingerprints: Sequence[str], strata: Sequence[str], share: float, draw: str) -> list[bool]:
     """Which photos are held out: of every stratum its share, at least one where it has two different photos.
 
     Whether a photo is drawn depends on its content, on those of its stratum and on `draw`; not on names or order.
-    Photos of the same content fall together.
+    Photos of the same content fall together; where their strata differ, they count for the first of them in order.
 
     Args:
         fingerprints: of the content of each photo.
@@ -24,17 +24,20 @@ def held_out_marks(fingerprints: Sequence[str], strata: Sequence[Hashable], shar
     Raises:
         ClassifierError: no stratum has two different photos.
     """
-    members: dict[Hashable, set[str]] = defaultdict(set)
+    stratum_of: dict[str, str] = {}
     for mark, stratum in zip(fingerprints, strata, strict=True):
+        stratum_of[mark] = min(stratum, stratum_of.get(mark, stratum))
+    members: dict[str, set[str]] = defaultdict(set)
+    for mark, stratum in stratum_of.items():
         members[stratum].add(mark)
-    chosen = {stratum: _drawn(marks, share, draw) for stratum, marks in members.items()}
-    if not any(chosen.values()):
+    chosen = {mark for marks in members.values() for mark in _drawn(marks, share, draw)}
+    if not chosen:
         raise ClassifierError(
             "there are too few photos to keep some from training",
             came=f"{len(fingerprints)}, and no class has two different ones",
             expected="three different photos of a class, one to learn from, one to choose by, one to examine",
         )
-    return [mark in chosen[stratum] for mark, stratum in zip(fingerprints, strata, strict=True)]
+    return [mark in chosen for mark in fingerprints]
 
 
 def _drawn(marks: set[str], share: float, draw: str) -> set[str]:

@@ -130,6 +130,14 @@ def test_equal_means_stay_equal_also_where_evidence_cancels():
     assert [len(column.unique()) for column in found[0].T] == [1, 1, 1, 1]
 
 
+def test_plateaus_of_half_precision_maps_keep_their_ties():
+    for odd in range(1, 100, 2):  # odd / 8192 lies between two steps of 1e-12 exactly
+        half = torch.full((14, 14), odd / 8192)
+        half[0] = 1.0
+        found = on_common_grid([half, draw(9, 9)], [WHOLE, WHOLE])[0]
+        assert len(found[1:].unique()) == 1
+
+
 def test_each_map_is_rounded_by_its_own_largest_value():
     small = draw(14, 14)
     alone = on_common_grid([small, draw(9, 9)], [WHOLE, WHOLE])[0]

@@ -217,4 +217,5 @@ def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up():
     low = 4 + 1e-2 * torch.randn(50, generator=generator, dtype=torch.float64)
     scaling = Scaling.of(torch.stack([rounded, faint, low, low.flip(0) * 100], dim=1))
     assert scaling.scale[:2].tolist() == [1, 1]
+    assert Scaling.of(rounded[:, None]).scale.tolist() == [1]
     assert scaling.scale[2] == pytest.approx(1e-2, rel=0.5)

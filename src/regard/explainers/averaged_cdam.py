@@ -142,7 +142,18 @@ class SmoothCDAM(_AveragedCDAM):
                 yield replace(own, read=noisy), 1.0
 
 
-class IntegratedCDAM(_AveragedCDAM):
+class _SteppedCDAM(_AveragedCDAM):
+    """An average over the steps of a path."""
+
+    least: ClassVar[int] = 1
+
+    def __init__(self, classifier: Classifier, *, steps: int = 50, form: Form = "auto", pooled: Pooled = "u+x") -> None:
+        _check_count("steps", steps, self.least)
+        self.steps = steps
+        super().__init__(classifier, form, pooled, steps=steps)
+
+
+class IntegratedCDAM(_SteppedCDAM):
     """Integrated gradients of the last attention's tokens: complete (CDAM, section 3.5, "ig").
 
         S[i] = u_i · 1/K Σ_k ∂f/∂u_i (α_k u),   α_k = (k − ½)/K,   patches scaled, prefix tokens and residual fixed
@@ -162,11 +173,6 @@ class IntegratedCDAM(_AveragedCDAM):
     name: ClassVar[str] = "integrated-cdam"
     summary: ClassVar[str] = "integrated gradients of the last attention's tokens: sums to what all patches add"
 
-    def __init__(self, classifier: Classifier, *, steps: int = 50, form: Form = "auto", pooled: Pooled = "u+x") -> None:
-        _check_count("steps", steps, 1)
-        self.steps = steps
-        super().__init__(classifier, form, pooled, steps=steps)
-
     def _points(self, pixels: Tensor, own: Point) -> Iterator[tuple[Point, float]]:
         for step in range(self.steps):
             share = (step + 0.5) / self.steps
@@ -183,7 +189,7 @@ class IntegratedCDAM(_AveragedCDAM):
         return incomplete(maps, added, f"{self.steps} steps")
 
 
-class PaperIntegratedCDAM(_AveragedCDAM):
+class PaperIntegratedCDAM(_SteppedCDAM):
     """Integrated CDAM as published: the mean of CDAMs whose block input is scaled (CDAM, section 3.5, "paper").
 
         S = 1/(m − 1) Σ_k Σ_j u_k ⊙ ∂f/∂u_k ,     u_k = norm(k/m · x),   k = 1 … m − 1
@@ -202,11 +208,7 @@ class PaperIntegratedCDAM(_AveragedCDAM):
 
     name: ClassVar[str] = "paper-integrated-cdam"
     summary: ClassVar[str] = "Integrated CDAM as published: the mean over scaled inputs of the last block"
-
-    def __init__(self, classifier: Classifier, *, steps: int = 50, form: Form = "auto", pooled: Pooled = "u+x") -> None:
-        _check_count("steps", steps, 2)
-        self.steps = steps
-        super().__init__(classifier, form, pooled, steps=steps)
+    least = 2
 
     def _points(self, pixels: Tensor, own: Point) -> Iterator[tuple[Point, float]]:
         for step in range(1, self.steps):

@@ -76,7 +76,14 @@ def ablation(device: torch.device) -> list[str]:
             wanted = f"{budget}" if what == "regard, 1 target" else ""
             lines.append(f"| {precision} | {what} | {statistics.median(times[what]):.2f} | {against:.1f} | {wanted} |")
             print(lines[-1], flush=True)
-    return lines
+    return [
+        *lines,
+        "",
+        "Why one target is not three times faster: both take 196 passes of a ViT-S/16, 1.8 TFLOP, one token or one",
+        "patch of pixels less in each, and nothing in them is shared but the cut into patches (1 %). What differs",
+        "is the size of chunks. The budget is met where more than two targets are asked, since all come from the same",
+        "passes, or where groups are refined. bfloat16 pays on processors with units for it; without, it is emulated.",
+    ]
 
 
 def ablation_work(precision: str, device: torch.device) -> Work:

@@ -1,14 +1,15 @@
 """Overlays, grids, colour scales. Nothing else in regard draws, and nothing here changes a number.
 
 A signed map is drawn on a scale symmetric about zero (blue against, red for); an unsigned one from
-zero up. Where the map says little the photo shows through, so that colour always means evidence.
+zero up. Where the map says little the photo shows through, so that colour always means evidence. Maps of
+single pixels are drawn averaged over small cells, on a scale without their extremes, and the bar says so.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from regard.errors import PhotoError
 from regard.images import Photo, open_photo
@@ -48,7 +50,31 @@ MOST_ROWS = 12
 """Methods that a comparison shows; with its targets no more than `MOST_PANELS` maps."""
 _WORDS_INCHES, _CELL_INCHES, _TALLEST_INCHES = 0.25, 0.3, 36.0
 _LETTERS_AN_INCH, _LEAST_CELLS = 14, 6
-_ALIKE: Colormap = colormaps["Greens"]
+_ALIKE: Colormap = LinearSegmentedColormap.from_list(
+    "regard_alike", ["#1f78c8", "#86c5f4", "#f7f7f7", "#ffab5e", "#e0401b"]
+)
+"""Of correlations from −1 to 1: `SIGNED` without its dark ends, so that black numbers can be read on it."""
+MOST_COARSE_CELLS = 64 * 64
+"""Maps of more cells are fine: they say something of single pixels, as gradients at the input do."""
+FINE_CELLS = 56
+"""Cells a side over which fine maps are averaged to be drawn: 4 pixels of a frame of 224. Single pixels alternate in
+sign and are too small to be seen in a figure."""
+FINE_SHARE = 0.995
+"""Where the scale of fine maps ends: a single extreme pixel would else take colour and cover from all others."""
+FINE_SCALE = "averaged over cells of 1/56 of the frame\nscale ends at the 99.5th percentile"
+"""What the bar says of them."""
+
+
+class Scale(Normalize):
+    """A colour scale, and what a person must know of it.
+
+    Attributes:
+        said: beside its bar; nothing where the scale reaches to the strongest value.
+    """
+
+    def __init__(self, strongest: float, signed: bool, said: str = "") -> None:
+        super().__init__(-strongest if signed else 0.0, strongest)
+        self.said = said
 
 
 @dataclass(frozen=True)
@@ -65,7 +91,7 @@ class Panel:
     title: str
     values: Tensor | None
     words: str = ""
-    scale: Normalize | None = None
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +109,38 @@ class PanelRow:
     title: str
     words: str
     panels: tuple[Panel, ...]
-    scale: Normalize
+    scale: Scale
     signed: bool
 
 
-def scale_of(maps: Tensor, signed: bool) -> Normalize:
-    """The colour scale of maps that are to be compared: ±max|value|, or 0 to max, over all finite values."""
-    finite = maps[maps.isfinite()]
-    strongest = float(finite.abs().max()) if finite.numel() else 0.0
-    strongest = strongest or 1.0
-    return Normalize(-strongest if signed else 0.0, strongest)
+def _is_fine(maps: Tensor) -> bool:
+    """Whether maps (..., h, w) have more than `MOST_COARSE_CELLS` cells each."""
+    return maps.dim() > 1 and maps.shape[-2] * maps.shape[-1] > MOST_COARSE_CELLS
+
+
+def as_drawn(explanation: Explanation) -> Explanation:
+    """An explanation with the maps that are drawn: fine ones averaged, see `FINE_CELLS`, others as they are."""
+    return replace(explanation, maps=_averaged(explanation.maps)) if _is_fine(explanation.maps) else explanation
+
+
+def _averaged(maps: Tensor) -> Tensor:
+    """Maps (..., h, w) averaged over cells of 1/56 of a side, or as they are along a side of fewer."""
+    size = (min(FINE_CELLS, maps.shape[-2]), min(FINE_CELLS, maps.shape[-1]))
+    return functional.adaptive_avg_pool2d(maps, size)
+
+
+def scale_of(maps: Tensor, signed: bool) -> Scale:
+    """The colour scale of maps that are to be compared, over all finite values.
+
+    ±max|value|, or 0 to max. Of fine maps ± the 99.5th percentile of |value|, as they are drawn: see `as_drawn`.
+    """
+    fine = _is_fine(maps)
+    drawn = _averaged(maps) if fine else maps
+    sizes = drawn[drawn.isfinite()].abs()
+    strongest = float(sizes.max()) if sizes.numel() else 0.0
+    if fine and strongest:
+        strongest = float(np.quantile(sizes.cpu().numpy(), FINE_SHARE)) or strongest
+    return Scale(strongest or 1.0, signed, FINE_SCALE if fine else "")
 
 
 def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: bool) -> np.ndarray:
@@ -233,7 +281,7 @@ def _draw_matrix(axes: Axes, values: np.ndarray, letters: Sequence[str], heading
     count = len(values)
     below = np.tril(np.ones_like(values, dtype=bool), -1)
     hidden = np.ma.array(values, mask=~below | np.isnan(values))
-    axes.imshow(hidden, cmap=_ALIKE, vmin=0, vmax=1.4, aspect="auto")
+    axes.imshow(hidden, cmap=_ALIKE, vmin=-1, vmax=1, aspect="auto")
     for row, column in zip(*np.nonzero(below), strict=True):
         number = values[row, column]
         axes.text(column, row, "–" if np.isnan(number) else f"{number:z.2f}", ha="center", va="center", fontsize=6.5)
@@ -246,24 +294,25 @@ def _draw_matrix(axes: Axes, values: np.ndarray, letters: Sequence[str], heading
     axes.set_title(heading, fontsize=8, parse_math=False)
 
 
-def _bar(figure: Figure, axes: list[Axes], scale: Normalize, signed: bool) -> None:
-    """The scale of a row of panels, beside it."""
+def _bar(figure: Figure, axes: list[Axes], scale: Scale, signed: bool) -> None:
+    """The scale of a row of panels, beside it, and what must be known of it."""
     bar = figure.colorbar(ScalarMappable(scale, SIGNED if signed else UNSIGNED), ax=axes, fraction=0.025, pad=0.01)
     bar.ax.tick_params(labelsize=7)
     bar.ax.locator_params(nbins=5)
-    bar.set_label("against ← → for" if signed else "attention →", fontsize=7)
+    meaning = "against ← → for" if signed else "attention →"
+    bar.set_label("\n".join(filter(None, [meaning, scale.said])), fontsize=7)
 
 
 def _placed(explanation: Explanation, photos: Sequence[Photo] | None) -> tuple[list[np.ndarray], list[Tensor]]:
     """Pictures to draw over, and the maps at their sizes."""
     if photos is None:
-        maps = explanation.to_pixels().detach().cpu()
+        maps = as_drawn(explanation).to_pixels().detach().cpu()
         return list(explanation.pictures.numpy()), list(maps)
     if len(photos) != len(explanation):
         raise PhotoError(
             "the photos are not those of the explanation", came=f"{len(photos)} for {len(explanation)} images"
         )
-    placed = [maps.detach().cpu() for maps in explanation.on_photo(longest=LONGEST)]
+    placed = [maps.detach().cpu() for maps in as_drawn(explanation).on_photo(longest=LONGEST)]
     pictures = []
     for photo, geometry, maps in zip(photos, explanation.geometries, placed, strict=True):
         image = open_photo(photo)

@@ -39,8 +39,8 @@ class Question:
     subject: Subject = field(repr=False)
 
     def scores(self, output: Output) -> Tensor:
-        """Values of all targets, (B, T), float32."""
-        return torch.stack([target.scores(output).float() for target in self.targets], dim=1)
+        """Values of all targets, (B, T), float32; float64 where the answer is."""
+        return torch.stack([_at_least_float32(target.scores(output)) for target in self.targets], dim=1)
 
     def cotangents(self, output: Output) -> Output:
         """Gradients of every target with respect to the output, as (T, B, C) and (T, B, D), float32.
@@ -154,6 +154,10 @@ def default_targets(subject: Subject, count: int) -> list[Target]:
     if subject.outputs == "scalar":
         return [Class(index) for index in range(min(count, classes))]
     return top(min(count, classes))
+
+
+def _at_least_float32(scores: Tensor) -> Tensor:
+    return scores if scores.dtype is torch.float64 else scores.float()
 
 
 def _listed(targets: Any) -> list[Target]:

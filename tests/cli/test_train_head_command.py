@@ -139,7 +139,7 @@ def test_a_stopped_training_says_how_to_go_on_and_goes_on(cli, monkeypatch):
 def test_a_photo_that_cannot_be_read_is_named_and_the_rest_is_learnt(cli):
     Path("photos/red/broken.png").write_bytes(b"no picture")
     code, out, err = train(cli, "--json")
-    assert code == 0
+    assert code == 1  # as for every command that leaves a photo out
     assert "1 photos cannot be read" in err
     assert "broken.png" in err
     assert list(json.loads(out)["unreadable"]) == ["photos/red/broken.png"]

@@ -104,7 +104,7 @@ def test_concepts_are_answered_by_the_embedding():
 def test_the_last_block_s_closed_form_is_the_loop_that_drops_there(settings):
     network, pixels = vit(**settings), pixels_of(3)
     explanation = regard.LastBlockAblation(classifier_of(network))(pixels, ALL)
-    same(explanation.maps, by_loop(network, pixels, block=1))
+    same(explanation.maps, by_loop(network.double(), pixels.double(), block=1).float())
     assert explanation.forwards == 3
 
 
@@ -150,3 +150,23 @@ def test_a_group_of_no_patches_is_refused(group):
 def test_convolutional_networks_are_refused(explainer):
     with pytest.raises(UnsupportedError, match="vision transformers"):
         explainer(classifier_of(cnn()))
+
+
+def test_last_block_ablation_keeps_its_digits_where_patches_hardly_move_a_large_score():
+    network, pixels = vit(), pixels_of(3)
+    with torch.no_grad():
+        network.head.bias.add_(1000)
+    classifier = classifier_of(network, outputs="scalar")
+    together = regard.LastBlockAblation(classifier)(pixels, ALL).maps
+    for image in range(3):
+        same(regard.LastBlockAblation(classifier)(pixels[image : image + 1], ALL).maps[0], together[image])
+    same(together, by_loop(network.double(), pixels.double(), 1).float())
+
+
+def test_half_precision_that_drowns_a_map_is_said_to():
+    network, pixels = vit(), pixels_of(2)
+    assert regard.TokenAblation(classifier_of(network))(pixels, 0).notes == ()
+    with torch.no_grad():
+        network.head.bias.add_(1000)
+    half = classifier_of(network, precision="bfloat16", outputs="scalar")
+    assert "take float32" in regard.TokenAblation(half)(pixels, 0).notes[0]

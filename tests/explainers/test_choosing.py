@@ -130,3 +130,17 @@ def test_a_compiled_network_says_why_its_layers_are_not_seen():
         read(network, [Place("blocks.0.attn.proj")], lambda: pixels_of())
     assert "compiled" in refusal.value.came
     assert "the network that was compiled" in refusal.value.remedy
+
+
+def test_a_setting_that_a_method_does_not_have_is_answered_with_those_it_has():
+    with pytest.raises(UnsupportedError, match="cdam has no setting 'sampels'") as refusal:
+        registry.choose(classifier_of(vit()), "cdam", sampels=3)
+    assert refusal.value.expected == "terms, form, pooled"
+    with pytest.raises(UnsupportedError, match="rollout has no setting"):
+        registry.choose(classifier_of(vit()), "rollout", steps=3)
+
+
+def test_a_misspelt_method_is_answered_with_the_nearest():
+    with pytest.raises(UnsupportedError, match="no method 'CDAM'") as refusal:
+        registry.choose(classifier_of(vit()), "CDAM")
+    assert "perhaps cdam" in refusal.value.remedy

@@ -199,8 +199,8 @@ def test_every_method_answers_every_target_that_fits_and_refuses_the_others_befo
 
 
 def rounding_of(explainer):
-    """Share of a map that rounding may be; ablations subtract scores, which are larger than maps."""
-    return 2e-4 if "ablation" in explainer.name else 1e-5
+    """Share of a map that rounding may be; token ablation subtracts scores, which are larger than maps."""
+    return 2e-4 if explainer.name == "token-ablation" else 1e-5
 
 
 def test_every_method_gives_an_image_the_same_map_alone_and_among_others(classifier):

@@ -74,12 +74,6 @@ def test_a_fifth_of_the_photos_trained_on_chooses_the_penalty(monkeypatch):
     assert seen == [[[1, 1, 1], [4, 4, 4]]]
 
 
-def test_a_photo_of_two_classes_given_twice_stands_on_one_side():
-    twice = [(photo, name) for photo, name in zip(PICTURES, NAMES, strict=True) if name == "red"]
-    trained = train(photos=[*PICTURES, *(photo for photo, _ in twice)], labels=[*NAMES, *["warm"] * len(twice)])
-    assert trained.held_out.photos > 0
-
-
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_neither_the_order_of_the_photos_nor_the_held_out_ones_change_the_head(kind):
     order = np.random.default_rng(0).permutation(len(PICTURES))

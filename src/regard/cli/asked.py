@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regard.cli.photos import find_photos
@@ -15,16 +16,28 @@ if TYPE_CHECKING:
     from regard.models.classifier import Classifier
 
 
-def class_asked(text: str) -> int | str:
-    """An index where the text is a whole number, else a label."""
-    return int(text) if re.fullmatch("-?[0-9]+", text) else text
+def class_asked(text: str, subject: Classifier) -> int | str:
+    """A label, or an index where the text is a whole number and the classifier has no class of that name."""
+    return int(text) if re.fullmatch("-?[0-9]+", text) and not knows(text, subject) else text
+
+
+def knows(label: str, subject: Classifier) -> bool:
+    """Whether a label names a class of the classifier, or several of them."""
+    from regard.errors import TargetError
+    from regard.labels import class_index
+
+    try:
+        class_index(label, subject)
+    except TargetError:
+        return False
+    return True
 
 
 def concept_asked(subject: Classifier, text: str) -> Concept:
     """A concept from NAME=FOLDER, shown to a classifier by the photos of the folder.
 
     Raises:
-        TargetError: the text is written otherwise.
+        TargetError: the text is written otherwise, or there is no such folder.
         PhotoError: the folder holds no photos.
     """
     from regard.concepts import Concept
@@ -33,6 +46,8 @@ def concept_asked(subject: Classifier, text: str) -> Concept:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise TargetError("a concept is given as NAME=FOLDER", came=text)
+    if not Path(folder).is_dir():
+        raise TargetError(f"there is no folder {folder!r}", came=text, expected="NAME=FOLDER of example photos")
     return Concept.from_images(subject, find_photos([folder]), name)
 
 

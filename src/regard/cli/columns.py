@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regard.cli.asked import class_asked, concept_asked
+from regard.cli.asked import class_asked, concept_asked, knows
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -37,12 +37,12 @@ def columns_asked(subjects: Sequence[Classifier], targets: Sequence[str], concep
     Args:
         subjects: the classifiers.
         targets: labels and indices, several in one text separated by commas; since labels hold commas, the longest
-            piece that is a label is taken whole. An index counts in the first classifier. The others are asked for
-            the class of that label, or of one of its synonyms.
+            piece that is a label is taken whole. A whole number that is no label of any classifier is an index, which
+            counts in the first one. The others are asked for the class of that label, or of one of its synonyms.
         concepts: NAME=FOLDER each; shown to every classifier in its own embedding.
 
     Raises:
-        TargetError: no classifier knows a label, or two columns would have one name.
+        TargetError: no classifier knows a label, an entry is empty, or two columns would have one name.
     """
     from regard.errors import TargetError
 
@@ -72,20 +72,19 @@ def likeliest_columns(subjects: Sequence[Classifier], photo: Path) -> list[Colum
     with torch.no_grad():
         logits = first(first.prepare(photo))
     question = ask(default_targets(first, LIKELIEST), first, 1)
-    return [_class_column(str(answer.index), subjects) for answer in question.answers(Output(logits, None))[0]]
+    answers = question.answers(Output(logits, None))[0]
+    return [_class_column(answer.index, subjects) for answer in answers if answer.index is not None]
 
 
-def _class_column(text: str, subjects: Sequence[Classifier]) -> Column:
+def _class_column(text: str | int, subjects: Sequence[Classifier]) -> Column:
+    """The column of a label, or of a class of the first classifier."""
     from regard.errors import TargetError
     from regard.labels import class_index, class_name
     from regard.targets import Class
 
-    asked = class_asked(text)
-    if isinstance(asked, int):
-        index, owner = class_index(asked, subjects[0]), subjects[0]
-    else:
-        owner = next((subject for subject in subjects if _knows(asked, subject)), subjects[0])
-        index = class_index(asked, owner)
+    owner = next((subject for subject in subjects if isinstance(text, str) and knows(text, subject)), subjects[0])
+    asked = class_asked(text, owner) if isinstance(text, str) else text
+    index = class_index(asked, owner)
     name = class_name(index, owner)
     spellings = [*([asked] if isinstance(asked, str) else []), name, *name.split(",")]
     found: list[Target | str] = []
@@ -105,26 +104,24 @@ def _first_known(spellings: Sequence[str], subject: Classifier) -> int:
     """The class of the first spelling that names one; what is wrong with the first, if none does."""
     from regard.labels import class_index
 
-    return class_index(next((text for text in spellings if _knows(text, subject)), spellings[0]), subject)
-
-
-def _knows(text: str, subject: Classifier) -> bool:
-    from regard.errors import TargetError
-    from regard.labels import class_index
-
-    try:
-        class_index(text, subject)
-    except TargetError:
-        return False
-    return True
+    return class_index(next((text for text in spellings if knows(text, subject)), spellings[0]), subject)
 
 
 def _pieces(given: str, subjects: Sequence[Classifier]) -> Iterator[str]:
-    """A text cut at its commas, but for those within a label: of several ways, the longest label first."""
+    """A text cut at its commas, but for those within a label: of several ways, the longest label first.
+
+    Raises:
+        TargetError: a piece is empty.
+    """
+    from regard.errors import TargetError
+
     labels = {label.casefold() for subject in subjects for label in subject.labels or ()}
     parts = given.split(",")
     while parts:
         longest_first = range(len(parts), 1, -1)
         count = next((count for count in longest_first if ",".join(parts[:count]).strip().casefold() in labels), 1)
-        yield ",".join(parts[:count]).strip()
+        piece = ",".join(parts[:count]).strip()
+        if not piece:
+            raise TargetError("an entry between commas is empty", came=repr(given))
+        yield piece
         parts = parts[count:]

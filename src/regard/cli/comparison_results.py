@@ -18,10 +18,9 @@ from regard.cli.photo_run import photo_facts
 from regard.cli.photos import LONGEST_NAME
 
 if TYPE_CHECKING:
-    from matplotlib.colors import Normalize
     from torch import Tensor
 
-    from regard.drawing import Panel, PanelRow
+    from regard.drawing import Panel, PanelRow, Scale
     from regard.runs import Run
 
 SAME = "the same for every target"
@@ -73,12 +72,10 @@ def draw(
 
 def _panel_row(row: Compared, columns: Sequence[Column], between_targets: float) -> PanelRow:
     """A row to draw. Its scale is that of its classes; scores of concepts have another unit, so another scale."""
-    from matplotlib.colors import Normalize
-
-    from regard.drawing import LONGEST, PanelRow, scale_of, shortened
+    from regard.drawing import LONGEST, PanelRow, Scale, as_drawn, scale_of, shortened
 
     if row.explanation is None:
-        return PanelRow(row.contender.name, row.why(), (), Normalize(0, 1), False)
+        return PanelRow(row.contender.name, row.why(), (), Scale(1.0, False), False)
     explanation = row.explanation
     classes = [place for place, answer in enumerate(explanation.targets[0]) if answer.index is not None]
     concepts = [place for place in range(len(explanation.targets[0])) if place not in classes]
@@ -86,14 +83,14 @@ def _panel_row(row: Compared, columns: Sequence[Column], between_targets: float)
         scale_of(explanation.maps[:, group], explanation.signed) for group in (classes or concepts, concepts)
     )
     apart = dict.fromkeys(concepts, other) if classes else {}
-    placed = explanation.on_photo(longest=LONGEST)[0]
+    placed = as_drawn(explanation).on_photo(longest=LONGEST)[0]
     panels = tuple(_panel(row, number, column, placed, apart) for number, column in enumerate(columns))
     title = f"{row.contender.method}\n{shortened(row.contender.classifier)}"
     words = "" if math.isnan(between_targets) else f"between targets {_number(between_targets)}"
     return PanelRow(title, words, panels, scale, explanation.signed)
 
 
-def _panel(row: Compared, number: int, column: Column, placed: Tensor, apart: Mapping[int, Normalize]) -> Panel:
+def _panel(row: Compared, number: int, column: Column, placed: Tensor, apart: Mapping[int, Scale]) -> Panel:
     from regard.drawing import Panel, shortened, title_of
 
     answer, values, place = row.answer(number), row.map_of(number), row.panels[number]

@@ -33,7 +33,7 @@ def explain(
         str | None, typer.Option("--method", "-m", help="How; default the best the classifier allows.")
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="A class label or index; may be given again.")
+        list[str] | None, typer.Option("--target", "-t", help="A class label, else an index; may be given again.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Without --target: how many of the likeliest classes.")] = 3,
     concept: Annotated[
@@ -88,7 +88,7 @@ def explain(
 def _targets(subject: Classifier, labels: list[str], concepts: list[str], top: int) -> list[Any]:
     from regard.question import default_targets
 
-    targets: list[Any] = [class_asked(label) for label in labels]
+    targets: list[Any] = [class_asked(label, subject) for label in labels]
     targets += [concept_asked(subject, text) for text in concepts]
     return targets or list(default_targets(subject, top))
 

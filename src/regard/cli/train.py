@@ -79,6 +79,7 @@ def head(
         raise typer.Exit(1) from None
     trained.save(out)
     print_json(_summary(trained, out)) if as_json else _print_summary(trained, out)
+    raise typer.Exit(1 if trained.unreadable else 0)
 
 
 def _check_out(out: Path, force: bool) -> None:
@@ -136,6 +137,7 @@ def _print_summary(trained: TrainedHead, out: Path) -> None:
     print(
         f"{trained.classifier.name}: {trained.training['kind']} head ({chosen}), trained on "
         f"{trained.training['photos_trained_on']} photos, examined on {figures.photos} others"
+        + (f"; {len(trained.unreadable)} cannot be read and are left out" if trained.unreadable else "")
     )
     of_all = () if figures.overall is None else (figures.overall,)
     several = trained.classifier.outputs == "sigmoid"

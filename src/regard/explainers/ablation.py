@@ -90,7 +90,8 @@ class TokenAblation(Explainer):
             places = (groups[None, :, None] == chosen[:, None]).any(dim=2).nonzero()
             image, patch = places.T
             maps[image, patch] = self._losses(pixels, asked, output, image, list(patch[:, None]))
-        return Found(on_grid(self.tokens, pixels, maps.transpose(1, 2)), output)
+        notes = _rounded(maps, asked.scores(output), self.classifier)
+        return Found(on_grid(self.tokens, pixels, maps.transpose(1, 2)), output, notes=notes)
 
     def _losses(
         self, pixels: Tensor, question: Question, output: Output, images: Tensor, removed: list[Tensor]
@@ -116,7 +117,8 @@ class LastBlockAblation(Explainer):
 
         o_h^(−i) = (o_h − a_h,i v_h,i) / (1 − a_h,i),   score = f(o) − f(o^(−i))
 
-    The finite counterpart of CDAM, exact for any target. Cost: the network up to its last attention, and one pass
+    The finite counterpart of CDAM, exact for any target. From the last attention on it computes in float64, since
+    scores are subtracted that may be a thousand times a map. Cost: the network up to its last attention, and one pass
     of what follows it per patch (18 D² each), whatever the number of targets.
 
     Raises:
@@ -135,7 +137,7 @@ class LastBlockAblation(Explainer):
         self.learn()
 
     def _learn(self) -> None:
-        self.reader, *_ = opened_reader(self.classifier, self.tokens)
+        self.reader, *_ = opened_reader(self.classifier, self.tokens, torch.float64)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         rows = attend(self.reader, self.tokens, *entering_and_read(self.classifier, self.tokens, pixels))
@@ -170,3 +172,14 @@ class LastBlockAblation(Explainer):
         row, head = (most[..., 0] >= prefix).nonzero(as_tuple=True)
         rest[most[row, head, 0] - prefix, row, head] = torch.einsum("rhn,nhd->rhd", others, values)[row, head]
         return rest.flatten(2)
+
+
+def _rounded(maps: Tensor, scores: Tensor, classifier: Classifier) -> tuple[str, ...]:
+    """A note where half precision leaves maps (B, patches, T) of scores (B, T) few digits: less than four bits."""
+    weights = next(classifier.module.parameters(), scores)
+    if classifier.precision == "float32" and weights.dtype.itemsize >= 4:
+        return ()
+    rounding = scores.abs() * torch.finfo(torch.bfloat16).eps
+    if bool((maps.abs().amax(dim=1) >= 16 * rounding).all()):
+        return ()
+    return ("half precision rounds scores by about as much as patches change them: take float32",)

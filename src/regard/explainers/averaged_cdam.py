@@ -41,8 +41,9 @@ class _AveragedCDAM(Explainer):
     def __init__(self, classifier: Classifier, form: Form, pooled: Pooled, **settings: Any) -> None:
         super().__init__(classifier)
         self.tokens = anatomy(classifier, self.name)
-        if pooled not in ("u+x", "paper") or form not in get_args(Form):
-            raise UnsupportedError("no such form, or pooled", came=f"form={form!r}, pooled={pooled!r}")
+        for name, value, known in (("form", form, get_args(Form)), ("pooled", pooled, ("u+x", "paper"))):
+            if value not in known:
+                raise UnsupportedError(f"{self.name} has no such {name}", came=repr(value), expected=", ".join(known))
         self.form, self.pooled, self.asked = form, pooled, settings
         self.learn()
 

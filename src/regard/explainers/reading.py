@@ -54,8 +54,9 @@ def anatomy(classifier: Classifier, method: str) -> Tokens:
     if classifier.tokens is None:
         raise UnsupportedError(
             f"{method} explains vision transformers; {classifier.name} has no blocks of tokens that regard knows",
-            remedy="for a convolutional network use regard.GradCAM, on the command line --method grad-cam; "
-            "for a transformer that is not recognised, Classifier(…, tokens=regard.models.transformer.Tokens(…))",
+            expected="blocks that all keep one grid of tokens; windows (Swin) and several stages are none",
+            remedy="for a convolutional network use regard.GradCAM, on the command line --method grad-cam; for a "
+            'transformer that is not recognised, Classifier(…, tokens={"block": "block.attention", …})',
         )
     return classifier.tokens
 
@@ -67,10 +68,13 @@ def reads_prefix(classifier: Classifier, tokens: Tokens, method: str) -> tuple[i
         UnsupportedError: it reads the patches.
     """
     if tokens.rows is None:
+        pooled = tokens.pool is not None
         raise UnsupportedError(
             f"{method} follows the class token, and the head of {classifier.name} reads the patches",
+            came=f"the pool {tokens.pool!r}" if pooled else None,
             expected="a head on the class token",
-            remedy='timm: regard.load(name, global_pool="token") where the weights were trained so',
+            remedy="methods that read such a head: cdam, relevance, rollout, token-ablation"
+            + (", attention, last-block-ablation" if pooled else ""),
         )
     return tokens.rows
 
@@ -86,7 +90,9 @@ def queries_of(classifier: Classifier, tokens: Tokens, method: str) -> list[int]
     return list(range(len(pool_queries(classifier, tokens))))
 
 
-def opened_reader(classifier: Classifier, tokens: Tokens) -> tuple[Reader, ReadRows, Output, float]:
+def opened_reader(
+    classifier: Classifier, tokens: Tokens, least: torch.dtype = torch.float32
+) -> tuple[Reader, ReadRows, Output, float]:
     """The reader cut open, after tests that its attention, and the answer from what follows it, are the network's own.
 
     Guards against what no attribute tells: relative positions, other masks, another order of q, k, v; extra norms,
@@ -98,7 +104,7 @@ def opened_reader(classifier: Classifier, tokens: Tokens) -> tuple[Reader, ReadR
     Raises:
         UnsupportedError: a part is not of the plain kind, or attention or answer come out otherwise.
     """
-    reader, picture = open_reader(classifier, tokens), classifier.picture(noise=True)
+    reader, picture = open_reader(classifier, tokens, least), classifier.picture(noise=True)
     places = [tokens.entry, tokens.attention_input, reader.output]
     with classifier.untouched(), torch.inference_mode(False), torch.no_grad():
         (entering, u, own), answer = read(classifier.module, places, lambda: classifier.respond(picture))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import metadata
 from typing import Any
 
@@ -69,7 +71,12 @@ def find(name: str) -> type[Explainer]:
     else:
         points = [point for point in _entry_points() if point.name == name]
         if not points:
-            raise UnsupportedError(f"there is no method {name!r}", expected=", ".join(names()))
+            near = get_close_matches(name.lower(), names(), 3, 0.6)
+            raise UnsupportedError(
+                f"there is no method {name!r}",
+                expected=", ".join(names()),
+                remedy=f"perhaps {' or '.join(near)}" if near else None,
+            )
         found = _loaded(points[0])
     if not (isinstance(found, type) and issubclass(found, Explainer)):
         raise UnsupportedError(f"what is registered as method {name!r} is no explainer", came=repr(found))
@@ -99,14 +106,24 @@ def choose(classifier: Classifier, method: str | None = None, **settings: Any) -
         UnsupportedError: no such method, or none fits, with the reasons.
     """
     if method is not None:
-        return find(method)(classifier, **settings)
+        return _made(find(method), classifier, settings)
     reasons = []
     for name in _BEST_FIRST:
         try:
-            return find(name)(classifier, **settings)
+            return _made(find(name), classifier, settings)
         except UnsupportedError as reason:
             reasons.append(f"{name}: {reason.problem}" + (f" ({reason.came})" if reason.came else ""))
     raise UnsupportedError(f"no method explains {classifier.name} yet", came="; ".join(reasons))
+
+
+def _made(kind: type[Explainer], classifier: Classifier, settings: dict[str, Any]) -> Explainer:
+    known = [name for name in inspect.signature(kind).parameters if name != "classifier"]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise UnsupportedError(
+            f"{kind.name} has no setting {unknown[0]!r}", expected=", ".join(known) or "none: it has no settings"
+        )
+    return kind(classifier, **settings)
 
 
 def _loaded(point: metadata.EntryPoint) -> object:

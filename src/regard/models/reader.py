@@ -47,10 +47,10 @@ class Reader:
     dtype: torch.dtype
 
 
-def open_reader(classifier: Classifier, tokens: Tokens) -> Reader:
+def open_reader(classifier: Classifier, tokens: Tokens, least: torch.dtype = torch.float32) -> Reader:
     """Cut the reader open.
 
-    Weights in half precision are widened to float32 from there on, so that the nearly cancelling terms of the
+    Weights of less precision than `least` are widened to it from there on, so that the nearly cancelling terms of the
     closed forms keep their digits; nothing of the network changes.
 
     Raises:
@@ -58,7 +58,7 @@ def open_reader(classifier: Classifier, tokens: Tokens) -> Reader:
     """
     network = classifier.module
     attention = network.get_submodule(tokens.reader)
-    dtype, whole = exact(classifier, tokens)
+    dtype, whole = exact(classifier, tokens, least)
     opened = projections(attention, dtype)
     picture = classifier.picture()
     output = Place(_inside(tokens.reader, pool_layers(attention)[1] if tokens.pool else ""))
@@ -103,13 +103,17 @@ def pool_queries(classifier: Classifier, tokens: Tokens) -> Tensor:
     return queries[0]
 
 
-def exact(classifier: Classifier, tokens: Tokens) -> tuple[torch.dtype, Callable[[Tensor], Output]]:
-    """The classifier's answer in float32, or in float64 where its weights are, from its reader on: for resumed passes.
+def exact(
+    classifier: Classifier, tokens: Tokens, least: torch.dtype = torch.float32
+) -> tuple[torch.dtype, Callable[[Tensor], Output]]:
+    """The classifier's answer in `least`, or in float64 where its weights are, from its reader on: for resumed passes.
 
-    Weights in half precision are widened for the pass; the network itself stays as it is.
+    Other weights are widened for the pass; the network itself stays as it is. Apple's GPUs have no float64.
     """
     weights = next(classifier.module.get_submodule(tokens.reader).parameters(), None)
-    dtype = torch.float64 if weights is not None and weights.dtype is torch.float64 else torch.float32
+    dtype = torch.float32 if weights is None else torch.promote_types(weights.dtype, least)
+    if classifier.device.type == "mps":
+        dtype = torch.float32
     plain = copy.copy(classifier)
     plain.precision = "float32"
     widened = _widened(classifier.module, tokens, dtype)

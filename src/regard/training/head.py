@@ -160,7 +160,9 @@ def _held_out(held_out: float | Sequence[bool], found: Embedded, answers: Answer
     marks = torch.tensor([bool(held_out[place]) for place in found.places])
     if bool(marks.all()) or not bool(marks.any()):
         raise ClassifierError(
-            "some photos are trained on and some held out", came=f"{int(marks.sum())} of {len(marks)} held out"
+            "some photos must be trained on and some held out",
+            came=f"{int(marks.sum())} of {len(marks)} held out",
+            remedy="mark some of each kind (train, val), or give no marks to have a fifth held out",
         )
     return marks
 

@@ -104,6 +104,7 @@ def _of_csv(path: Path, outputs: Outputs) -> Labelled:
             f"{str(path)!r} has not the columns that it needs",
             came=", ".join(columns) or "an empty file",
             expected=f"{', '.join(needed)}{', and one column a measurement' if outputs == 'scalar' else ''}, each once",
+            remedy="a first line of their names, in small letters, with commas between cells",
         )
     seen: dict[str, int] = {}
     for line, row in rows:

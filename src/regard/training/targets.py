@@ -70,11 +70,25 @@ def check_learnable(answers: Answers, outputs: Outputs) -> None:
         )
 
 
+def _check_apart(names: Sequence[str]) -> None:
+    """Refuse classes that are the same but for case or spaces: who asks for one by its label could mean the other."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            raise ClassifierError(
+                "two classes have the same name but for case or spaces",
+                came=f"{other!r} and {name!r}",
+                remedy="spell them alike, or name them apart",
+            )
+
+
 def _exclusive(labels: Sequence[Any]) -> Answers:
     for place, label in enumerate(labels):
         if not isinstance(label, str) or not label:
             raise _wrong(place, label, "the name of its class", "[names[index] for index in indices]")
     names = tuple(sorted(set(labels), key=_by_name))
+    _check_apart(names)
     if len(names) < 2:
         raise ClassifierError("a head tells classes apart", came=f"{len(names)} class", expected="two or more")
     index = {name: number for number, name in enumerate(names)}
@@ -91,6 +105,7 @@ def _independent(labels: Sequence[Any]) -> Answers:
     names = tuple(sorted({name for label in labels for name in label}, key=_by_name))
     if not names:
         raise ClassifierError("no photo shows any class")
+    _check_apart(names)
     values = torch.tensor([[float(name in label) for name in names] for label in labels], dtype=torch.float64)
     often = dict(zip(names, values.sum(dim=0).tolist(), strict=True))
     strata = [min(sorted(label), key=lambda name: often[name], default="") for label in labels]

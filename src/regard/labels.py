@@ -49,9 +49,7 @@ def class_index(which: int | str, subject: Subject) -> int:
             expected=f"an index from 0 to {classes - 1}",
             remedy="give labels=[…] when you make the classifier",
         )
-    wanted = which.strip().casefold()
-    whole = [index for index, label in enumerate(subject.labels) if wanted in _spellings(index, label)]
-    found = whole or [index for index, label in enumerate(subject.labels) if wanted in _synonyms(label)]
+    found = classes_called(which, subject)
     if len(found) == 1:
         return found[0]
     if found:
@@ -59,9 +57,16 @@ def class_index(which: int | str, subject: Subject) -> int:
         raise TargetError(f"the label {which!r} names {len(found)} classes", came=candidates, remedy="give the index")
     raise TargetError(
         f"no class is called {which!r}",
-        expected=f"perhaps {_nearest(wanted, subject.labels)}",
+        expected=f"perhaps {_nearest(which.strip().casefold(), subject.labels)}",
         remedy="regard models NAME --labels lists them all",
     )
+
+
+def classes_called(label: str, subject: Subject) -> list[int]:
+    """Indices of the classes that a label names, whole or as a synonym, without regard to case; perhaps none."""
+    wanted, labels = label.strip().casefold(), subject.labels or ()
+    whole = [index for index, name in enumerate(labels) if wanted in _spellings(index, name)]
+    return whole or [index for index, name in enumerate(labels) if wanted in _synonyms(name)]
 
 
 def _spellings(index: int, label: str) -> tuple[str, str]:

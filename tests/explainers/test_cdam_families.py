@@ -277,7 +277,7 @@ def test_a_concat_head_is_class_token_and_patches_in_one():
 ROTARY = {
     "timm, class token": lambda: tiny("vit_small_patch16_dinov3", img_size=(32, 96), global_pool="token"),
     "timm, averaged": lambda: tiny("vit_small_patch16_dinov3", img_size=(32, 96)),
-    "transformers": lambda: hugging_face("DINOv3ViT", "DINOv3ViTModel", image_size=(32, 96), patch_size=16),
+    "transformers": lambda: hugging_face("DINOv3ViT", "DINOv3ViTModel", patch_size=16),
 }
 
 

@@ -18,19 +18,9 @@ if TYPE_CHECKING:
 
 def class_asked(text: str, subject: Classifier) -> int | str:
     """A label, or an index where the text is a whole number and the classifier has no class of that name."""
-    return int(text) if re.fullmatch("-?[0-9]+", text) and not knows(text, subject) else text
+    from regard.labels import classes_called
 
-
-def knows(label: str, subject: Classifier) -> bool:
-    """Whether a label names a class of the classifier, or several of them."""
-    from regard.errors import TargetError
-    from regard.labels import class_index
-
-    try:
-        class_index(label, subject)
-    except TargetError:
-        return False
-    return True
+    return int(text) if re.fullmatch("-?[0-9]+", text) and not classes_called(text, subject) else text
 
 
 def concept_asked(subject: Classifier, text: str) -> Concept:

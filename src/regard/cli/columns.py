@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regard.cli.asked import class_asked, concept_asked, knows
+from regard.cli.asked import class_asked, concept_asked
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -82,7 +82,7 @@ def _class_column(text: str | int, subjects: Sequence[Classifier]) -> Column:
     from regard.labels import class_index, class_name
     from regard.targets import Class
 
-    owner = next((subject for subject in subjects if isinstance(text, str) and knows(text, subject)), subjects[0])
+    owner = next((subject for subject in subjects if isinstance(text, str) and _knows(text, subject)), subjects[0])
     asked = class_asked(text, owner) if isinstance(text, str) else text
     index = class_index(asked, owner)
     name = class_name(index, owner)
@@ -104,7 +104,14 @@ def _first_known(spellings: Sequence[str], subject: Classifier) -> int:
     """The class of the first spelling that names one; what is wrong with the first, if none does."""
     from regard.labels import class_index
 
-    return class_index(next((text for text in spellings if knows(text, subject)), spellings[0]), subject)
+    return class_index(next((text for text in spellings if _knows(text, subject)), spellings[0]), subject)
+
+
+def _knows(text: str, subject: Classifier) -> bool:
+    """Whether a label names one class of a classifier that has classes."""
+    from regard.labels import classes_called
+
+    return subject.class_count is not None and len(classes_called(text, subject)) == 1
 
 
 def _pieces(given: str, subjects: Sequence[Classifier]) -> Iterator[str]:

@@ -33,13 +33,16 @@ def compare(
     ] = None,
     targets: Annotated[
         list[str] | None,
-        typer.Option(help="Labels or indices, separated by commas; default the first classifier's three likeliest."),
+        typer.Option(help="Labels, else indices, separated by commas; default the first classifier's three likeliest."),
     ] = None,
     models: Annotated[
         list[str] | None, typer.Option(help="Names or classifier files, separated by commas; default the embedded one.")
     ] = None,
     concept: Annotated[
         list[str] | None, typer.Option(help="NAME=FOLDER of example photos; may be given again.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights for the one timm: classifier of --models, safetensors or plain torch.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option("--run", help="Where results go; default regard-runs/compare-TIME.")
@@ -65,7 +68,8 @@ def compare(
     from regard.runs import Run, new_folder
 
     paths, names = find_photos(photos), _listed(models) or [DEFAULT]
-    subjects = [load(name, device=device, precision=precision) for name in names]
+    _check_weights(weights, names)
+    subjects = [load(name, weights=weights, device=device, precision=precision) for name in names]
     contenders = _contenders(names, subjects, _listed(methods))
     columns = columns_asked(subjects, targets or [], concept or [])
     _check_answerable(contenders, subjects[0], columns)
@@ -103,6 +107,22 @@ def _listed(given: list[str] | None) -> list[str]:
     return names
 
 
+def _check_weights(weights: Path | None, names: Sequence[str]) -> None:
+    """Refuse one file of weights for several classifiers.
+
+    Raises:
+        ClassifierError: it is given so.
+    """
+    from regard.errors import ClassifierError
+
+    if weights is not None and len(names) != 1:
+        raise ClassifierError(
+            "--weights are those of one classifier",
+            came=f"--models {','.join(names)}",
+            remedy="name one in --models, or compare classifier files",
+        )
+
+
 def _contenders(names: Sequence[str], subjects: Sequence[Classifier], methods: Sequence[str]) -> list[Contender]:
     """Every method on every classifier; the usual ones that fit where none is named.
 
@@ -121,7 +141,11 @@ def _contenders(names: Sequence[str], subjects: Sequence[Classifier], methods: S
         contenders += candidates if methods else usual
     if all(one.explainer is None for one in contenders):
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in contenders)
-        raise UnsupportedError("none of the methods explains any of the classifiers", came=reasons)
+        raise UnsupportedError(
+            "none of the methods explains any of the classifiers",
+            came=reasons,
+            remedy="--models regard:vit-small, a transformer, or --methods grad-cam, for convolutional networks",
+        )
     return contenders
 
 

@@ -9,6 +9,23 @@ if TYPE_CHECKING:
     from regard.models.classifier import Classifier
 
 
+def parameters_of(name: str) -> int | None:
+    """How many parameters a network of timm or torchvision has, without memory for them; None where that fails."""
+    import torch
+
+    from regard.models.catalog import build
+    from regard.models.files import Source
+
+    if not name.startswith(("timm:", "torchvision:")):
+        return None
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with it is said when it is built
+            return sum(parameter.numel() for parameter in build(Source(name, {})).parameters())
+    except Exception:  # some networks read values while they are built, which this device does not hold
+        return None
+
+
 def description(classifier: Classifier) -> dict[str, Any]:
     """Output, frame, the methods that explain it, and its layers: the anatomy, the last feature map, all."""
     from dataclasses import asdict

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from regard.cli.output import announce, print_json, print_table, tracked
+from regard.cli.output import announce, print_as_they_come, print_json, print_table
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
 MOST_DESCRIBED = 10
 """Of more names than these only the names are printed: each network that is described is built."""
-_SECONDS_EACH = 2.0
+LARGEST_AMONG_OTHERS = 100_000_000
+"""Parameters of the largest network that is described where several are named: larger ones take minutes and gigabytes."""
+SOON_BUILT = 30_000_000
+"""Parameters up to which a network is built and seen through within about two seconds, so that nothing need be said."""
 
 
 def models(
@@ -29,6 +34,7 @@ def models(
     """List classifiers by name: the embedded ones, and with a pattern those of timm and torchvision.
 
     Up to ten are built, with random weights, and described: which methods explain them, and where maps come from.
+    Of several those of more than 100 million parameters are left out; named alone, any is described.
 
     Example: regard models "timm:*dinov2*"
     """
@@ -38,20 +44,41 @@ def models(
         return
     found = _found(pattern)
     many = len(found) > MOST_DESCRIBED
-    described = [vars(entry) for entry in found] if many else _described(found)
-    if as_json:
-        print_json(described)
-    elif described:
-        _print_found(described)
+    if not found:
+        _refuse(pattern, as_json)
+    if many:
+        _print_names(found, as_json)
+    elif as_json:
+        print_json(list(_described(found)))
+    else:
+        printed, described = tee(_described(found))
+        _print_found(printed)
         if layers:
             _print_layers(described)
+
+
+def _refuse(pattern: str, as_json: bool) -> NoReturn:
+    """Say that nothing matches; for programs there is an empty list all the same.
+
+    Raises:
+        ClassifierError: always.
+    """
+    from regard.errors import ClassifierError
+
+    if as_json:
+        print_json([])
+    raise ClassifierError(
+        f"no classifier matches {pattern!r}",
+        remedy='"regard:" needs pip install "regard[embedded]", "timm:" and "torchvision:" the extras of these names',
+    )
+
+
+def _print_names(found: Sequence[Listed], as_json: bool) -> None:
+    if as_json:
+        print_json([vars(entry) for entry in found])
     else:
-        print(
-            f'no classifier matches {pattern!r}; "regard:" needs pip install "regard[embedded]", "timm:" and'
-            ' "torchvision:" the extras of these names'
-        )
-    if many:
-        announce(f"{len(found)} names; {MOST_DESCRIBED} or fewer are described: give more of the name, or a pattern")
+        print_table(["name", "what it is"], [[entry.name, entry.about] for entry in found])
+    announce(f"{len(found)} names; {MOST_DESCRIBED} or fewer are described: give more of the name, or a pattern")
 
 
 def _found(pattern: str) -> list[Listed]:
@@ -86,32 +113,34 @@ def _wake(classifier: Classifier) -> None:
                 parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
 
 
-def _described(found: list[Listed]) -> list[dict[str, Any]]:
+def _described(found: Sequence[Listed]) -> Iterator[dict[str, Any]]:
     """Each with its description, or the problem that keeps it from being built; that of one alone is raised."""
-    from regard.cli.description import description
+    from regard.cli.description import description, parameters_of
     from regard.errors import RegardError
 
-    described = []
-    for entry in tracked(found, _SECONDS_EACH * len(found), "building"):
+    for entry in found:
+        parameters = parameters_of(entry.name) or 0
+        if len(found) > 1 and parameters > LARGEST_AMONG_OTHERS:
+            size = f"{parameters / 1e6:.0f} million parameters"
+            yield vars(entry) | {"problem": f"too large to try among others ({size}): name it alone"}
+            continue
+        if parameters > SOON_BUILT:
+            announce(f"building {entry.name}: {parameters / 1e6:.0f} million parameters")
         try:
             about = description(_loaded(entry.name))
         except RegardError as reason:
             if len(found) == 1:
                 raise
             about = {"problem": " ".join(str(reason).split())}
-        described.append(vars(entry) | about)
-    return described
+        yield vars(entry) | about
 
 
-def _print_found(described: list[dict[str, Any]]) -> None:
+def _print_found(described: Iterable[dict[str, Any]]) -> None:
     from regard.cli.description import in_words
 
-    if not any("methods" in entry or "problem" in entry for entry in described):
-        print_table(["name", "what it is"], [[entry["name"], entry["about"]] for entry in described])
-        return
-    print_table(
+    print_as_they_come(
         ["name", "what it is", "explained by", "where maps come from"],
-        [
+        (
             [
                 entry["name"],
                 entry["about"],
@@ -119,11 +148,12 @@ def _print_found(described: list[dict[str, Any]]) -> None:
                 entry.get("problem") or in_words(entry),
             ]
             for entry in described
-        ],
+        ),
+        shares=(3, 2, 4, 4),
     )
 
 
-def _print_layers(described: list[dict[str, Any]]) -> None:
+def _print_layers(described: Iterable[dict[str, Any]]) -> None:
     rows = [
         [entry["name"], layer["path"], layer["kind"], "×".join(map(str, layer["shape"]))]
         for entry in described

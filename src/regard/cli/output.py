@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -31,6 +31,33 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def print_as_they_come(columns: Sequence[str], rows: Iterable[Sequence[str]], shares: Sequence[int]) -> None:
+    """A table whose rows are printed one by one, its head with the first: on a pipe as by `print_table`.
+
+    Args:
+        columns: the head.
+        rows: may take long to come.
+        shares: of the terminal's width for each column, since what is still to come cannot be measured.
+    """
+    for place, row in enumerate(rows):
+        for line in (columns, row) if place == 0 else (row,):
+            if sys.stdout.isatty():
+                _print_line(line, shares, head=line is columns)
+            else:
+                print("\t".join(line), flush=True)
+
+
+def _print_line(cells: Sequence[str], shares: Sequence[int], head: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    line = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for share in shares:
+        line.add_column(overflow="fold", ratio=share, style="bold" if head else "")
+    line.add_row(*cells)
+    Console().print(line)
 
 
 def announce(text: str) -> None:

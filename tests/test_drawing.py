@@ -86,6 +86,61 @@ def test_the_scale_reaches_to_the_strongest_finite_value_and_is_even_about_zero_
     assert (scale.vmin, scale.vmax) == limits
 
 
+def test_the_scale_of_fine_maps_ends_at_the_percentile_of_their_averages_over_small_cells():
+    values = torch.randn(2, 224, 224, generator=torch.Generator().manual_seed(0))
+    values[0, 0, 0] = 1e4
+    cells = sorted(
+        abs(float(maps[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].mean()))
+        for maps in values
+        for row in range(56)
+        for column in range(56)
+    )
+    place = 0.995 * (len(cells) - 1)
+    below, share = int(place), place % 1
+    end = (1 - share) * cells[below] + share * cells[below + 1]
+    for signed in (True, False):
+        scale = scale_of(values, signed)
+        assert (scale.vmin, scale.vmax) == (pytest.approx(-end if signed else 0), pytest.approx(end))
+        assert scale.said.endswith("scale ends at the 99.5th percentile")
+
+
+@pytest.mark.parametrize(("size", "fine"), [((64, 64), False), ((65, 64), True), ((40, 400), True), ((14, 14), False)])
+def test_maps_of_more_than_64_by_64_cells_are_fine_and_raw_maps_stay(size, fine):
+    values = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
+    whole = replace(explanation_of(1, 1), maps=values)
+    assert bool(scale_of(values, True).said) == fine
+    assert (float(values.abs().max()) == scale_of(values, True).vmax) != fine
+    labels = [axes.get_ylabel() for axes in drawn(whole.figure(photos_of((80, 40)))).axes]
+    assert any("averaged over cells of 1/56 of the frame" in label for label in labels) == fine
+    assert whole.maps is values
+    assert values.equal(torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize(("values", "limit"), [(0.0, 1), (nan, 1), (inf, 1), (-2.0, 2)])
+def test_fine_maps_of_nothing_or_one_value_have_a_scale(values, limit):
+    assert scale_of(torch.full((1, 80, 80), values), True).vmax == limit
+
+
+def test_a_single_spot_on_a_fine_map_has_a_scale_and_is_seen():
+    values = torch.zeros(1, 1, 224, 224)
+    values[..., :4, :4] = 3.0
+    assert scale_of(values, True).vmax == 3
+
+
+@pytest.mark.parametrize("over_photo", [True, False])
+def test_one_extreme_pixel_of_a_fine_map_hides_no_other_evidence(over_photo):
+    values = torch.zeros(1, 1, 224, 224)
+    values[..., 40:100, 40:100] = 1.0
+    values[..., 200, 200] = 1000.0
+    whole = replace(explanation_of(1, 1), maps=values)
+    whole.pictures[:] = torch.tensor(COLOUR)
+    figure = whole.figure(photos_of((80, 40)) if over_photo else None)
+    shown = np.asarray(panels(figure)[1].images[0].get_array()).astype(int)
+    high, wide = shown.shape[:2]
+    row, column = int(high * 70 / 224), int(wide * (10 + 60 * 70 / 224) / 80 if over_photo else wide * 70 / 224)
+    assert abs(shown[row, column] - GREYED).max() > 40
+
+
 def test_where_a_map_says_nothing_the_photo_shows_through_greyed():
     assert laid(0.0) == laid(0.0, signed=False) == GREYED
 
@@ -325,6 +380,22 @@ def test_correlations_stand_below_the_diagonal_and_missing_ones_are_dashes():
     figure = draw_comparison(photo, rows, [("overlap", matrix)] * 3, "photo.jpg")
     axes = next(axes for axes in figure.axes if axes.get_title() == "overlap")
     assert [text.get_text() for text in axes.texts] == ["–", "0.00", "0.50"]
+
+
+def test_correlations_are_coloured_from_minus_one_to_one_and_zero_is_pale():
+    rows = [row_of(seed=place) for place in range(3)]
+    matrix = torch.tensor([[1.0, -0.8, 0.0], [-0.8, 1.0, 0.8], [0.0, 0.8, 1.0]], dtype=torch.float64)
+    (photo,) = photos_of((80, 40))
+    figure = draw_comparison(photo, rows, [("overlap", matrix)] * 3, "photo.jpg")
+    shown = next(axes for axes in figure.axes if axes.get_title() == "overlap").images[0]
+    assert shown.get_clim() == (-1, 1)
+    colours = shown.cmap(shown.norm(np.array([-1.0, -0.8, 0.0, 0.8, 1.0])))[:, :3]
+    (red, _, blue) = colours.T
+    assert colours[2].min() > 0.9
+    assert (blue[:2] > red[:2] + 0.3).all()
+    assert (red[3:] > blue[3:] + 0.3).all()
+    luminance = colours @ [0.2126, 0.7152, 0.0722]
+    assert luminance.min() > 0.3  # black numbers stay readable
 
 
 def test_one_method_alone_has_no_correlations():

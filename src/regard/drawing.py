@@ -125,8 +125,9 @@ def as_drawn(explanation: Explanation) -> Explanation:
 
 def _averaged(maps: Tensor) -> Tensor:
     """Maps (..., h, w) averaged over cells of 1/56 of a side, or as they are along a side of fewer."""
-    size = (min(FINE_CELLS, maps.shape[-2]), min(FINE_CELLS, maps.shape[-1]))
-    return functional.adaptive_avg_pool2d(maps, size)
+    height, width = maps.shape[-2:]
+    size = (min(FINE_CELLS, height), min(FINE_CELLS, width))
+    return functional.adaptive_avg_pool2d(maps.reshape(-1, 1, height, width), size).reshape(*maps.shape[:-2], *size)
 
 
 def scale_of(maps: Tensor, signed: bool) -> Scale:

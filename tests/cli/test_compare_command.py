@@ -184,6 +184,62 @@ def test_an_index_counts_in_the_first_classifier_and_an_unknown_label_leaves_an_
     }
 
 
+@pytest.mark.parametrize(
+    ("labels", "given", "indices"),
+    [
+        (["2", "5", "7", "9", "0"], "2,5,7", [0, 1, 2]),
+        (["2", "5", "7", "9", "0"], "1,3,4", [1, 3, 4]),
+        (["0", "1", "1", "-1", "x, 4"], "4,-1,0", [4, 3, 0]),
+        (["2", "5", "7", "9", "0"], "7 ,02", [2, 2]),
+    ],
+    ids=["labels", "indices", "synonym-and-sign", "another-spelling"],
+)
+def test_a_whole_number_is_an_index_only_where_no_class_has_that_name(cli, tiny, labels, given, indices):
+    tiny["vit"] = classifier_of(vit(), labels=labels, name="vit")
+    _, out, _ = cli("photo.png", "--methods", "rollout", "--targets", given, "--json")
+    found = [row["class_index"] for row in sorted(rows_of(out), key=lambda row: row["place"])]
+    assert found == list(dict.fromkeys(indices))
+
+
+def test_a_number_that_two_classes_are_called_is_ambiguous_and_no_index(cli, tiny):
+    tiny["vit"] = classifier_of(vit(), labels=["1", "a", "1", "b", "c"], name="vit")
+    code, _, err = cli("photo.png", "--methods", "rollout", "--targets", "1")
+    assert (code, "names 2 classes" in err) == (2, True)
+
+
+def test_the_likeliest_classes_are_those_also_where_their_names_are_numbers(cli, tiny):
+    tiny["vit"] = classifier_of(vit(), labels=["4", "3", "2", "1", "0"], name="vit")
+    likeliest = tiny["vit"](tiny["vit"].prepare("photo.png"))[0].argsort(descending=True)[:3].tolist()
+    _, out, _ = cli("photo.png", "--methods", "rollout", "--json")
+    assert [row["class_index"] for row in sorted(rows_of(out), key=lambda row: row["place"])] == likeliest
+
+
+def test_weights_go_to_the_one_classifier_named(cli, tiny, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "regard.models.catalog.load", lambda name, weights, **_: given.append((name, weights)) or tiny[name]
+    )
+    arguments = ("photo.png", "--methods", "rollout", "--targets", "ant")
+    assert cli(*arguments, "--models", "cnn,vit")[0] == 0
+    assert cli(*arguments, "--models", "vit", "--weights", "w.safetensors")[0] == 0
+    assert given == [("cnn", None), ("vit", None), ("vit", Path("w.safetensors"))]
+
+
+def test_fine_maps_are_drawn_averaged_and_saved_raw(cli, tiny, monkeypatch):
+    drawn, fine = [], torch.randn(1, 1, 112, 112, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(command, "draw", comparison_results.draw)
+    monkeypatch.setattr("regard.drawing.draw_comparison", lambda *rest: drawn.append(rest) or draw_comparison(*rest))
+    monkeypatch.setattr(AttentionMap, "_explain", lambda *_: Found(fine, None))
+    code, out, _ = cli("photo.png", "--methods", "attention", "--targets", "ant", "--run", "here", "--json")
+    assert code == 0
+    assert regard.Explanation.load(Path("here") / rows_of(out)[0]["maps"]).maps.equal(fine)
+    ((_, (row,), *_),) = drawn
+    cells = fine.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
+    values = row.panels[0].values
+    assert float(values[values.isfinite()].max()) <= float(cells.max()) < float(fine.max())
+    assert row.scale.said.endswith("scale ends at the 99.5th percentile")
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_method_that_cannot_explain_a_classifier_leaves_a_row_that_says_why(cli):
     arguments = ("--methods", "rollout,grad-cam", "--models", "vit,cnn", "--targets", "ant", "--run", "here")
@@ -316,17 +372,22 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(cli, monkeypatch):
         (("--targets", "dog"), "no class is called 'dog'"),
         (("--targets", "crane"), "names 2 classes"),
         (("--targets", "5"), "0 to 4"),
-        (("--targets", "ant,,cat"), "no class is called ''"),
-        (("--targets", ""), "no class is called ''"),
+        (("--targets", "ant,,cat"), "an entry between commas is empty"),
+        (("--targets", ""), "an entry between commas is empty"),
+        (("--targets", "ant,"), "an entry between commas is empty"),
+        (("--targets", "ant", "--targets", " "), "an entry between commas is empty"),
         (("--targets", "-1"), "0 to 4"),
         (("--methods", "rollout,nothing"), "there is no method 'nothing'"),
         (("--methods", "rollout,"), "is empty"),
         (("--models", ""), "is empty"),
         (("--methods", "grad-cam"), "none of the methods explains any"),
+        (("--methods", "grad-cam"), "--models regard:vit-small, a transformer, or --methods grad-cam"),
+        (("--models", "vit,cnn", "--weights", "w.safetensors"), "--weights are those of one classifier"),
         (("--models", "headless"), "no head"),
         (("--models", "headless", "--targets", "ant"), "no head"),
         (("--concept", "horn"), "NAME=FOLDER"),
-        (("--concept", "horn=nowhere"), "nowhere"),
+        (("--concept", "horn=nowhere"), "there is no folder 'nowhere'"),
+        (("--concept", "horn=photo.png"), "there is no folder 'photo.png'"),
         (("--concept", "a=.", "--concept", "a=."), "two targets have one name"),
     ],
     ids=lambda value: "_".join(value).replace(" ", "-") if isinstance(value, tuple) else "",

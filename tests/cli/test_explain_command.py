@@ -12,8 +12,11 @@ from PIL import Image
 import regard
 from regard.cli import explain as command
 from regard.cli.app import main
+from regard.cli.asked import class_asked
 from regard.cli.photos import find_photos, named
 from regard.runs import read_run
+
+from ..explainers.networks import classifier_of, cnn
 
 PHOTOS = {photo.path.stem: photo.path for photo in regard_embedded.photos()}
 
@@ -71,6 +74,23 @@ def test_cdam_is_chosen_for_a_transformer_and_targets_are_taken_by_label_and_ind
         ("cdam", "church", 4),
         ("cdam", "French horn", 5),
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "asked"),
+    [
+        (["2", "5", "7"], "2", "2"),
+        (["2", "5", "7"], "1", 1),
+        (["2", "5", "7"], "-1", -1),
+        (["cat, 0", "dog"], "0", "0"),
+        (["2", "2", "7"], "2", "2"),
+        (None, "2", 2),
+        (["ant", "bee"], "bee", "bee"),
+    ],
+    ids=["label", "index", "negative", "synonym", "ambiguous", "no-labels", "word"],
+)
+def test_a_label_wins_over_an_index(labels, text, asked):
+    assert class_asked(text, classifier_of(cnn(), labels=labels and [*labels, "a", "b", "c"][:5])) == asked
 
 
 def test_a_concept_is_shown_by_a_folder(cli):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 import regard
 from regard.cli.app import main
-from regard.cli.description import description, in_words
+from regard.cli.description import description, in_words, parameters_of
+from regard.cli.output import print_as_they_come
 from regard.compat import import_optional
 from regard.errors import ClassifierError
 from regard.models.layers import tappable
@@ -128,12 +130,84 @@ def test_one_that_cannot_be_built_is_an_error_and_among_others_a_row(ask, monkey
 
 
 @pytest.mark.parametrize("pattern", ["no such thing", "transformers:", "transformers:*", "torchvision:resnet18x"])
-def test_nothing_found_says_what_to_install(ask, pattern):
+def test_nothing_found_is_wrong_use_and_says_what_to_install(ask, pattern):
     code, printed = ask(pattern)
-    assert code == 0
-    assert "pip install" in printed.out
-    _, printed = ask(pattern, "--json")
-    assert json.loads(printed.out) == []
+    assert (code, printed.out) == (2, "")
+    assert "pip install" in printed.err
+    code, printed = ask(pattern, "--json")
+    assert (code, json.loads(printed.out)) == (2, [])
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Networks of these numbers of parameters, where they are built without memory; which were built with it."""
+    given, built = {}, []
+    catalog = importlib.import_module("regard.models.catalog")
+    monkeypatch.setattr("regard.cli.description.parameters_of", given.get)
+    load = catalog.load
+    monkeypatch.setattr(catalog, "load", lambda name, **rest: built.append(name) or load(name, **rest))
+    return given, built
+
+
+def test_among_several_a_large_one_is_not_built_and_its_row_says_so(ask, sizes):
+    given, built = sizes
+    given |= {"timm:test_vit2": 100_000_000, "timm:test_vit3": 100_000_001, "timm:test_vit4": None}
+    code, printed = ask("timm:test_vit[234]")
+    assert (code, built) == (0, ["timm:test_vit2", "timm:test_vit4"])
+    said = "too large to try among others (100 million parameters): name it alone"
+    assert [row[2:] for row in rows(printed) if row[0] == "timm:test_vit3"] == [["", said]]
+    assert "building timm:test_vit2: 100 million parameters" in printed.err
+    assert "test_vit4" not in printed.err
+    _, printed = ask("timm:test_vit[234]", "--json")
+    assert [entry.get("problem") for entry in json.loads(printed.out)] == [None, said, None]
+
+
+def test_a_large_one_named_alone_is_described_and_said_to_be_built(ask, sizes):
+    given, built = sizes
+    given["timm:test_vit3"] = 1_136_000_000
+    code, printed = ask("timm:test_vit3")
+    assert (code, built) == (0, ["timm:test_vit3"])
+    assert "cdam" in rows(printed)[1][2]
+    assert "building timm:test_vit3: 1136 million parameters" in printed.err
+
+
+def test_parameters_are_counted_without_memory_and_a_network_that_cannot_be_is_none():
+    class ReadsWhileBuilt(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rates = [step.item() for step in torch.linspace(0, 1, 3)]
+
+    assert parameters_of("torchvision:vit_b_16") == 86_567_656  # as torchvision's documentation has it
+    assert parameters_of("timm:vit_giant_patch14_dinov2") == 1_136_479_232  # 1.1 billion, as its makers say
+    assert parameters_of("timm:no_such_network") is None
+    assert parameters_of("regard:vit-small") is None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("regard.models.catalog.build", lambda _: ReadsWhileBuilt())
+        assert parameters_of("timm:resnet18") is None
+
+
+def test_rows_are_printed_as_they_come(ask, monkeypatch, capsys):
+    catalog = importlib.import_module("regard.models.catalog")
+    load, before = catalog.load, {}
+
+    def watched(name, **rest):
+        before[name] = capsys.readouterr().out
+        return load(name, **rest)
+
+    monkeypatch.setattr(catalog, "load", watched)
+    ask("timm:test_vit[23]")
+    assert before["timm:test_vit2"] == ""
+    assert before["timm:test_vit3"].startswith("name\t")
+    assert "timm:test_vit2\t" in before["timm:test_vit3"]
+
+
+def test_on_a_terminal_rows_that_come_one_by_one_stand_in_the_same_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_as_they_come(["a", "b"], iter([["x", "long word " * 4], ["y" * 30, "z"]]), (1, 1))
+    printed = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+    assert {line.find(mark) for line in printed for mark in ("long", "z") if mark in line} == {printed[0].index("b")}
+    assert "".join(line.split(" ")[0] for line in printed[-2:]) == "y" * 30
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 MOST_DESCRIBED = 10
 """Of more names than these only the names are printed: each network that is described is built."""
 LARGEST_AMONG_OTHERS = 100_000_000
-"""Parameters of the largest network that is described where several are named: larger ones take minutes and gigabytes."""
-SOON_BUILT = 30_000_000
-"""Parameters up to which a network is built and seen through within about two seconds, so that nothing need be said."""
+"""Parameters of the largest network described where several are named: larger ones take minutes and gigabytes."""
+SOON_BUILT = 10_000_000
+"""Parameters up to which a network is built and seen through within seconds, so that nothing need be said."""
 
 
 def models(

@@ -1,7 +1,5 @@
 import json
 import math
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,47 +11,15 @@ from scipy.stats import spearmanr
 import regard
 from regard.cli import compare as command
 from regard.cli import comparison_results
-from regard.cli.app import main
 from regard.drawing import draw_comparison
 from regard.explainers.attention import AttentionMap
 from regard.explainers.explainer import Found
 from regard.runs import read_run
 
-from ..explainers.networks import classifier_of, cnn, vit
+from ..explainers.networks import classifier_of, vit
 
 PHOTOS = {photo.path.stem: photo.path for photo in regard_embedded.photos()}
 LABELS = ["ant", "bee, honey bee", "cat", "crane", "crane"]
-
-
-@pytest.fixture
-def cli(monkeypatch, tmp_path, capsys):
-    """Runs `regard compare …` in an empty directory; gives exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["regard", "compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    """Names of tiny classifiers that `load` then knows, for comparisons that are not drawn."""
-    known = {
-        "vit": classifier_of(vit(), labels=LABELS, name="vit"),
-        "other": classifier_of(vit(seed=7), labels=["dog", "honey bee", "tom, cat", "fox", "ant"], name="vit"),
-        "cnn": classifier_of(cnn(), labels=LABELS, name="cnn"),
-        "headless": classifier_of(vit(num_classes=0), name="headless"),
-    }
-    monkeypatch.setattr("regard.models.catalog.load", lambda name, **_: known[name])
-    monkeypatch.setattr("regard.models.catalog.DEFAULT", "vit")
-    monkeypatch.setattr(command, "draw", lambda *given: f"pictures/{given[-1]}.png")
-    Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 60).save(tmp_path / "photo.png")
-    return known
 
 
 def rows_of(out, kind="map"):
@@ -61,9 +27,9 @@ def rows_of(out, kind="map"):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_every_method_target_and_classifier_has_its_map_with_figures(cli):
+def test_every_method_target_and_classifier_has_its_map_with_figures(compare):
     arguments = ("--methods", "relevance,rollout", "--targets", "ant,cat", "--models", "vit,other", "--run", "here")
-    code, out, err = cli("photo.png", *arguments, "--json")
+    code, out, err = compare("photo.png", *arguments, "--json")
     assert code == 0
     assert "Traceback" not in err
     maps = rows_of(out)
@@ -94,8 +60,8 @@ def test_every_method_target_and_classifier_has_its_map_with_figures(cli):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_overlap_and_class_sensitivity_are_scipy_s_rank_correlations_of_the_saved_maps(cli):
-    _, out, _ = cli("photo.png", "--methods", "relevance,random", "--targets", "0,1,2", "--run", "here", "--json")
+def test_overlap_and_class_sensitivity_are_scipy_s_rank_correlations_of_the_saved_maps(compare):
+    _, out, _ = compare("photo.png", "--methods", "relevance,random", "--targets", "0,1,2", "--run", "here", "--json")
     saved = {
         row["method"].partition(" ")[0]: regard.Explanation.load(Path("here") / row["maps"]).maps[0]
         for row in rows_of(out)
@@ -114,10 +80,10 @@ def test_overlap_and_class_sensitivity_are_scipy_s_rank_correlations_of_the_save
 
 
 @pytest.mark.usefixtures("tiny")
-def test_the_table_says_means_and_each_target_s_value_and_a_pipe_gets_tabs(cli):
+def test_the_table_says_means_and_each_target_s_value_and_a_pipe_gets_tabs(compare):
     arguments = ("photo.png", "--methods", "relevance,rollout", "--targets", "0,1,2", "--run", "here")
-    _, out, _ = cli(*arguments, "--json")
-    _, printed, _ = cli(*arguments, "--force")
+    _, out, _ = compare(*arguments, "--json")
+    _, printed, _ = compare(*arguments, "--force")
     lines = {tuple(line.split("\t")[:2]): line.split("\t")[2:] for line in printed.splitlines() if "\t" in line}
     assert lines["figure", "method"] == ["mean", "ant", "bee, honey bee", "cat"]
     assert lines["probability", "vit"][0] == "–"
@@ -138,8 +104,8 @@ def test_the_table_says_means_and_each_target_s_value_and_a_pipe_gets_tabs(cli):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_without_targets_the_first_classifier_s_likeliest_classes_are_compared_by_label(cli, tiny):
-    _, out, _ = cli("photo.png", "--methods", "rollout", "--models", "vit,other", "--json")
+def test_without_targets_the_first_classifier_s_likeliest_classes_are_compared_by_label(compare, tiny):
+    _, out, _ = compare("photo.png", "--methods", "rollout", "--models", "vit,other", "--json")
     likeliest = tiny["vit"](tiny["vit"].prepare("photo.png"))[0].argsort(descending=True)[:3].tolist()
     maps = rows_of(out)
     own = [row["class_index"] for row in sorted(maps, key=lambda row: row["place"]) if row["classifier"] == "vit"]
@@ -166,15 +132,15 @@ def test_without_targets_the_first_classifier_s_likeliest_classes_are_compared_b
     ids=lambda value: "+".join(value).replace(" ", "_"),
 )
 @pytest.mark.usefixtures("tiny")
-def test_targets_stand_between_commas_and_labels_with_commas_stay_whole(cli, given, expected):
+def test_targets_stand_between_commas_and_labels_with_commas_stay_whole(compare, given, expected):
     options = [part for text in given for part in ("--targets", text)]
-    _, out, _ = cli("photo.png", "--methods", "rollout", *options, "--json")
+    _, out, _ = compare("photo.png", "--methods", "rollout", *options, "--json")
     assert [row["target"] for row in sorted(rows_of(out), key=lambda row: row["place"])] == expected
 
 
 @pytest.mark.usefixtures("tiny")
-def test_an_index_counts_in_the_first_classifier_and_an_unknown_label_leaves_an_empty_panel(cli):
-    _, out, _ = cli("photo.png", "--methods", "rollout", "--targets", "0,dog", "--models", "vit,other", "--json")
+def test_an_index_counts_in_the_first_classifier_and_an_unknown_label_leaves_an_empty_panel(compare):
+    _, out, _ = compare("photo.png", "--methods", "rollout", "--targets", "0,dog", "--models", "vit,other", "--json")
     found = {(row["classifier"], row["target"]): (row["class_index"], row["error"]) for row in rows_of(out)}
     assert found == {
         ("vit", "ant"): (0, None),
@@ -194,43 +160,43 @@ def test_an_index_counts_in_the_first_classifier_and_an_unknown_label_leaves_an_
     ],
     ids=["labels", "indices", "synonym-and-sign", "another-spelling"],
 )
-def test_a_whole_number_is_an_index_only_where_no_class_has_that_name(cli, tiny, labels, given, indices):
+def test_a_whole_number_is_an_index_only_where_no_class_has_that_name(compare, tiny, labels, given, indices):
     tiny["vit"] = classifier_of(vit(), labels=labels, name="vit")
-    _, out, _ = cli("photo.png", "--methods", "rollout", "--targets", given, "--json")
+    _, out, _ = compare("photo.png", "--methods", "rollout", "--targets", given, "--json")
     found = [row["class_index"] for row in sorted(rows_of(out), key=lambda row: row["place"])]
     assert found == list(dict.fromkeys(indices))
 
 
-def test_a_number_that_two_classes_are_called_is_ambiguous_and_no_index(cli, tiny):
+def test_a_number_that_two_classes_are_called_is_ambiguous_and_no_index(compare, tiny):
     tiny["vit"] = classifier_of(vit(), labels=["1", "a", "1", "b", "c"], name="vit")
-    code, _, err = cli("photo.png", "--methods", "rollout", "--targets", "1")
+    code, _, err = compare("photo.png", "--methods", "rollout", "--targets", "1")
     assert (code, "names 2 classes" in err) == (2, True)
 
 
-def test_the_likeliest_classes_are_those_also_where_their_names_are_numbers(cli, tiny):
+def test_the_likeliest_classes_are_those_also_where_their_names_are_numbers(compare, tiny):
     tiny["vit"] = classifier_of(vit(), labels=["4", "3", "2", "1", "0"], name="vit")
     likeliest = tiny["vit"](tiny["vit"].prepare("photo.png"))[0].argsort(descending=True)[:3].tolist()
-    _, out, _ = cli("photo.png", "--methods", "rollout", "--json")
+    _, out, _ = compare("photo.png", "--methods", "rollout", "--json")
     assert [row["class_index"] for row in sorted(rows_of(out), key=lambda row: row["place"])] == likeliest
 
 
-def test_weights_go_to_the_one_classifier_named(cli, tiny, monkeypatch):
+def test_weights_go_to_the_one_classifier_named(compare, tiny, monkeypatch):
     given = []
     monkeypatch.setattr(
         "regard.models.catalog.load", lambda name, weights, **_: given.append((name, weights)) or tiny[name]
     )
     arguments = ("photo.png", "--methods", "rollout", "--targets", "ant")
-    assert cli(*arguments, "--models", "cnn,vit")[0] == 0
-    assert cli(*arguments, "--models", "vit", "--weights", "w.safetensors")[0] == 0
+    assert compare(*arguments, "--models", "cnn,vit")[0] == 0
+    assert compare(*arguments, "--models", "vit", "--weights", "w.safetensors")[0] == 0
     assert given == [("cnn", None), ("vit", None), ("vit", Path("w.safetensors"))]
 
 
-def test_fine_maps_are_drawn_averaged_and_saved_raw(cli, tiny, monkeypatch):
+def test_fine_maps_are_drawn_averaged_and_saved_raw(compare, tiny, monkeypatch):
     drawn, fine = [], torch.randn(1, 1, 112, 112, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(command, "draw", comparison_results.draw)
     monkeypatch.setattr("regard.drawing.draw_comparison", lambda *rest: drawn.append(rest) or draw_comparison(*rest))
     monkeypatch.setattr(AttentionMap, "_explain", lambda *_: Found(fine, None))
-    code, out, _ = cli("photo.png", "--methods", "attention", "--targets", "ant", "--run", "here", "--json")
+    code, out, _ = compare("photo.png", "--methods", "attention", "--targets", "ant", "--run", "here", "--json")
     assert code == 0
     assert regard.Explanation.load(Path("here") / rows_of(out)[0]["maps"]).maps.equal(fine)
     ((_, (row,), *_),) = drawn
@@ -241,22 +207,22 @@ def test_fine_maps_are_drawn_averaged_and_saved_raw(cli, tiny, monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_method_that_cannot_explain_a_classifier_leaves_a_row_that_says_why(cli):
+def test_a_method_that_cannot_explain_a_classifier_leaves_a_row_that_says_why(compare):
     arguments = ("--methods", "rollout,grad-cam", "--models", "vit,cnn", "--targets", "ant", "--run", "here")
-    code, out, _ = cli("photo.png", *arguments, "--json")
+    code, out, _ = compare("photo.png", *arguments, "--json")
     found = {row["method"]: (row["status"], row["error"]) for row in rows_of(out)}
     assert code == 0
     assert found["rollout on vit"] == found["grad-cam on cnn"] == ("explained", None)
     assert found["grad-cam on vit"][0] == found["rollout on cnn"][0] == "no map"
     assert "convolutional" in found["grad-cam on vit"][1]
     assert "vision transformers" in found["rollout on cnn"][1]
-    _, printed, _ = cli("photo.png", *arguments, "--force")
+    _, printed, _ = compare("photo.png", *arguments, "--force")
     assert "grad-cam on vit: no map: " in printed
 
 
 @pytest.mark.usefixtures("tiny")
-def test_without_methods_up_to_three_that_fit_are_compared(cli):
-    _, out, _ = cli("photo.png", "--models", "cnn,vit", "--targets", "ant", "--json")
+def test_without_methods_up_to_three_that_fit_are_compared(compare):
+    _, out, _ = compare("photo.png", "--models", "cnn,vit", "--targets", "ant", "--json")
     assert {row["method"] for row in rows_of(out)} == {
         "grad-cam on cnn",
         "cdam on vit",
@@ -266,11 +232,11 @@ def test_without_methods_up_to_three_that_fit_are_compared(cli):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_concept_is_a_column_shown_to_each_classifier_in_its_own_embedding(cli):
+def test_a_concept_is_a_column_shown_to_each_classifier_in_its_own_embedding(compare):
     Path("stripes").mkdir()
     Image.effect_noise((40, 40), 90).save("stripes/a.png")
     arguments = ("--methods", "relevance", "--models", "vit,headless", "--concept", "stripe=stripes")
-    code, out, _ = cli("photo.png", *arguments, "--json")
+    code, out, _ = compare("photo.png", *arguments, "--json")
     assert code == 0
     assert {(row["method"], row["target"], row["probability"]) for row in rows_of(out)} == {
         ("relevance on vit", "concept stripe", None),
@@ -280,14 +246,14 @@ def test_a_concept_is_a_column_shown_to_each_classifier_in_its_own_embedding(cli
 
 
 @pytest.mark.usefixtures("tiny")
-def test_what_is_drawn_is_one_scale_for_classes_another_for_concepts_and_a_common_map_once(cli, monkeypatch):
+def test_what_is_drawn_is_one_scale_for_classes_another_for_concepts_and_a_common_map_once(compare, monkeypatch):
     given = []
     monkeypatch.setattr(command, "draw", comparison_results.draw)
     monkeypatch.setattr("regard.drawing.draw_comparison", lambda *rest: given.append(rest) or draw_comparison(*rest))
     Path("stripes").mkdir()
     Image.effect_noise((40, 40), 90).save("stripes/a.png")
     arguments = ("--methods", "relevance,rollout", "--targets", "ant,cat", "--concept", "stripe=stripes")
-    code, out, _ = cli("photo.png", *arguments, "--run", "here", "--json")
+    code, out, _ = compare("photo.png", *arguments, "--run", "here", "--json")
     assert code == 0
     ((_, (relevance, rollout), matrices, name),) = given
     row = next(row for row in rows_of(out) if row["method"] == "relevance on vit")
@@ -306,10 +272,10 @@ def test_what_is_drawn_is_one_scale_for_classes_another_for_concepts_and_a_commo
 
 
 @pytest.mark.usefixtures("tiny")
-def test_several_photos_have_a_comparison_each_and_a_bad_one_a_row(cli):
+def test_several_photos_have_a_comparison_each_and_a_bad_one_a_row(compare):
     Image.effect_noise((60, 30), 60).save("noise.png")
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:300])
-    code, out, err = cli("photo.png", "noise.png", "cut.png", "--methods", "rollout", "--run", "here")
+    code, out, err = compare("photo.png", "noise.png", "cut.png", "--methods", "rollout", "--run", "here")
     assert code == 1
     assert {path.name for path in Path("here/maps").iterdir()} == {"photo", "noise"}
     status = {row["image"]: row["status"] for row in read_run(Path("here")).rows if row["kind"] != "between targets"}
@@ -319,126 +285,16 @@ def test_several_photos_have_a_comparison_each_and_a_bad_one_a_row(cli):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_method_that_fails_on_the_photo_is_a_row_that_says_why_beside_one_that_works(cli, monkeypatch):
+def test_a_method_that_fails_on_the_photo_is_a_row_that_says_why_beside_one_that_works(compare, monkeypatch):
     nothing = Found(torch.full((1, 1, 4, 4), math.nan), None)
     monkeypatch.setattr(AttentionMap, "_explain", lambda *_: nothing)
     arguments = ("photo.png", "--targets", "ant", "--run", "here")
-    code, out, _ = cli(*arguments, "--methods", "rollout,attention", "--json")
+    code, out, _ = compare(*arguments, "--methods", "rollout,attention", "--json")
     found = {row["method"]: (row["status"], row["error"]) for row in rows_of(out)}
     assert code == 1
     assert found["rollout on vit"] == ("explained", None)
     assert found["attention on vit"][0] == "failed"
     assert "NaN" in found["attention on vit"][1]
-    code, out, _ = cli(*arguments, "--methods", "attention", "--force")
+    code, out, _ = compare(*arguments, "--methods", "attention", "--force")
     assert code == 1
     assert "photo.png: no map: no method explained the photo" in out
-
-
-def test_a_classifier_that_answers_nan_is_refused_in_words(cli, tiny):
-    with torch.no_grad():
-        tiny["other"].network.norm.weight[0] = math.nan
-    code, _, err = cli("photo.png", "--methods", "rollout", "--models", "vit,other")
-    assert code == 1
-    assert "norm.weight" in err
-    assert "Traceback" not in err
-
-
-@pytest.mark.usefixtures("tiny")
-def test_an_interrupted_comparison_goes_on_where_it_stopped(cli, monkeypatch):
-    Image.effect_noise((60, 30), 60).save("noise.png")
-    arguments = ("noise.png", "photo.png", "--methods", "rollout,relevance", "--targets", "ant,cat", "--run", "here")
-    compare_one, done = command._compare_one, []
-
-    def stopping(*given):
-        if len(done) == 1:
-            raise KeyboardInterrupt
-        done.append(given[-1])
-        return compare_one(*given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(command, "_compare_one", stopping)
-        code, _, err = cli(*arguments)
-    assert code == 1
-    assert "--run here" in err
-    monkeypatch.setattr(command, "_compare_one", lambda *given: done.append(given[-1]) or compare_one(*given))
-    assert cli(*arguments)[0] == 0
-    assert done == ["noise", "photo"]
-    assert len(read_run(Path("here")).rows) == 2 * (4 + 2 + 2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--targets", "dog"), "no class is called 'dog'"),
-        (("--targets", "crane"), "names 2 classes"),
-        (("--targets", "5"), "0 to 4"),
-        (("--targets", "ant,,cat"), "an entry between commas is empty"),
-        (("--targets", ""), "an entry between commas is empty"),
-        (("--targets", "ant,"), "an entry between commas is empty"),
-        (("--targets", "ant", "--targets", " "), "an entry between commas is empty"),
-        (("--targets", "-1"), "0 to 4"),
-        (("--methods", "rollout,nothing"), "there is no method 'nothing'"),
-        (("--methods", "rollout,"), "is empty"),
-        (("--models", ""), "is empty"),
-        (("--methods", "grad-cam"), "none of the methods explains any"),
-        (("--methods", "grad-cam"), "--models regard:vit-small, a transformer, or --methods grad-cam"),
-        (("--models", "vit,cnn", "--weights", "w.safetensors"), "--weights are those of one classifier"),
-        (("--models", "headless"), "no head"),
-        (("--models", "headless", "--targets", "ant"), "no head"),
-        (("--concept", "horn"), "NAME=FOLDER"),
-        (("--concept", "horn=nowhere"), "there is no folder 'nowhere'"),
-        (("--concept", "horn=photo.png"), "there is no folder 'photo.png'"),
-        (("--concept", "a=.", "--concept", "a=."), "two targets have one name"),
-    ],
-    ids=lambda value: "_".join(value).replace(" ", "-") if isinstance(value, tuple) else "",
-)
-@pytest.mark.usefixtures("tiny")
-def test_wrong_use_is_answered_in_words_with_exit_code_2_and_leaves_no_run(cli, arguments, said):
-    code, _, err = cli("photo.png", *arguments)
-    assert (code, said in err) == (2, True), err
-    assert "Traceback" not in err
-    assert not Path("regard-runs").exists()
-
-
-@pytest.mark.usefixtures("tiny")
-def test_nothing_is_overwritten_without_force(cli):
-    arguments = ("photo.png", "--methods", "rollout", "--targets", "ant", "--run", "here")
-    assert cli(*arguments)[0] == 0
-    code, _, err = cli(*arguments)
-    assert code == 2
-    assert "--force" in err
-
-
-def test_real_classifiers_with_other_labels_and_crops_are_compared_and_drawn_on_a_real_photo(cli):
-    shutil.copy(PHOTOS["church-3"], "church.jpg")
-    Path("towers").mkdir()
-    shutil.copy(PHOTOS["bell-cote"], "towers")
-    arguments = ("--models", "regard:vit-small,regard:efficientnet-lite0", "--methods", "relevance,rollout,grad-cam")
-    arguments += ("--targets", "church,parachute,bagel, beigel", "--concept", "tower=towers", "--run", "here", "--json")
-    code, out, _ = cli("church.jpg", *arguments)
-    assert code == 0
-    explained = {(row["method"], row["target"]) for row in rows_of(out) if row["status"] == "explained"}
-    gradcam = "grad-cam on regard:efficientnet-lite0"
-    known, both = (
-        ("church", "parachute", "concept tower"),
-        ("relevance on regard:vit-small", "rollout on regard:vit-small"),
-    )
-    assert explained == {(method, target) for method in both for target in known} | {
-        (gradcam, target) for target in (*known, "bagel, beigel")
-    }
-    overlap = {
-        row["target"]: row["rank_correlation"]
-        for row in rows_of(out, "overlap")
-        if row["method"] == f"{both[0]} | {gradcam}"
-    }
-    assert overlap["bagel, beigel"] is None
-    assert -1 < overlap["church"] < 1
-    width, height = Image.open("here/pictures/church.png").size
-    assert 1400 < width < 1700
-    assert 1000 < height < 2000
-
-
-def test_help_has_an_example(cli):
-    code, out, _ = cli("--help")
-    assert code == 0
-    assert "Example: regard compare" in out

@@ -41,7 +41,8 @@ class InputGradient(Explainer):
     Args:
         classifier: the classifier.
         at: where x is read. "pixels", the default, since it exists in every network: the prepared picture, zero
-            being the mean colour; a map of the frame's size. "tokens": what enters the first block. "last block":
+            being the mean colour; a map of the frame's size. "tokens": what enters the first block, whose scale later
+            norms forget in part, so that it says little. "last block":
             what enters the last block; where the head reads a class token this is zero up to rounding for every
             patch, since a norm does not see the scale of its token and the patches' own residual is not read.
             "attention": what the last attention reads, which is the definition of CDAM. Else the dotted path of

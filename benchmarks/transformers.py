@@ -82,7 +82,8 @@ def ablation(device: torch.device) -> list[str]:
         "Why one target is not three times faster: both take 196 passes of a ViT-S/16, 1.8 TFLOP, one token or one",
         "patch of pixels less in each, and nothing in them is shared but the cut into patches (1 %). What differs",
         "is the size of chunks. The budget is met where more than two targets are asked, since all come from the same",
-        "passes, or nearly where groups are refined. bfloat16 pays on processors with units for it; without, it is emulated.",
+        "passes, or nearly where groups are refined. bfloat16 pays on processors with units for it; without them it is",
+        "emulated.",
     ]
 
 

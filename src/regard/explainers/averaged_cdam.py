@@ -94,7 +94,8 @@ class SmoothCDAM(_AveragedCDAM):
             channel over the tokens; "rms" the root of the mean square. Few channels of large activations set the
             range, so that shares of it are not comparable between networks; of the others they are.
         seed: of the draws, which depend on seed and picture alone.
-        form, pooled: as for CDAM; without its "exact".
+        form: as for CDAM.
+        pooled: as for CDAM; without its "exact".
 
     Cost: the network up to its last block once; K times B·N·D normal draws and, in closed form, 26 D² + 6 H D N and
     20 D² + 2 H D N per target.
@@ -165,7 +166,8 @@ class IntegratedCDAM(_SteppedCDAM):
     Args:
         classifier: of a transformer.
         steps: K, default 50.
-        form, pooled: as for CDAM; without its "exact".
+        form: as for CDAM.
+        pooled: as for CDAM; without its "exact".
 
     Raises:
         UnsupportedError: no transformer, or settings without meaning.
@@ -201,7 +203,8 @@ class PaperIntegratedCDAM(_SteppedCDAM):
     Args:
         classifier: of a transformer.
         steps: m, default the paper's 50.
-        form, pooled: as for CDAM; without its "exact".
+        form: as for CDAM.
+        pooled: as for CDAM; without its "exact".
 
     Raises:
         UnsupportedError: no transformer, or settings without meaning.

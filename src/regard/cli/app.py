@@ -55,7 +55,7 @@ def main() -> None:
 
     from regard.errors import NotFiniteError, PixelsError, RegardError
 
-    warnings.showwarning = _note  # type: ignore[assignment]  # it takes all that is given
+    warnings.showwarning = _note
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal or file of a narrow encoding gets ? for →
@@ -75,6 +75,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def _note(message: Warning | str, *_: object) -> None:
+def _note(message: Warning | str, *_: object, **__: object) -> None:
     """What regard and its libraries warn of, as a sentence without a line of source."""
     print(f"note: {message}", file=sys.stderr)

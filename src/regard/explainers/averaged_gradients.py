@@ -57,8 +57,10 @@ class _Averaged(Explainer):
     def _told(self, attribution: Any, question: Question) -> Any:
         """A captum attribution whose gradients are those of all targets: (n, T, 3, H, W) at n points (n, 3, H, W)."""
 
-        def gradients(forward_fn: object, inputs: tuple[Tensor, ...], *_: object, **__: object) -> tuple[Tensor, ...]:  # noqa: ARG001 (captum's names)
-            leaf, output = from_pixels(self.classifier, inputs[0])
+        def gradients(*given: Any, **named: Any) -> tuple[Tensor, ...]:
+            """captum gives a model, then the points, by place or by name."""
+            points: tuple[Tensor, ...] = named["inputs"] if "inputs" in named else given[1]
+            leaf, output = from_pixels(self.classifier, points[0])
             asked = question.take([0] * len(leaf))
             return (torch.cat(list(of_targets(output, leaf, asked.cotangents(output)))).transpose(0, 1),)
 

@@ -53,20 +53,17 @@ class _Recorder(TorchFunctionMode):
 
     def __init__(self, found: list[Tensor]) -> None:
         super().__init__()
-        self.found, self.active = found, False
+        self.found, self.running = found, ExitStack()
 
     def begin(self, *_: object) -> None:
-        self.active = True
-        self.__enter__()  # type: ignore[no-untyped-call]  # torch gives no types
+        self.running.enter_context(self)
 
     def end(self, *_: object) -> None:
         self.leave()
 
     def leave(self) -> None:
-        """Stop, also where the module's forward failed."""
-        if self.active:
-            self.active = False
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives no types
+        """Stop, also where the module's forward failed; nothing where it has stopped."""
+        self.running.close()
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -75,14 +75,7 @@ def dropped_answers(classifier: Classifier, pixels: Tensor, images: Tensor, kept
         group = (lengths == length).nonzero()[:, 0]
         stay = with_prefix(tokens, torch.stack([kept[job] for job in group.tolist()])).to(pixels.device)
         owner = images.to(pixels.device)[group.to(pixels.device)]
-        answers = passes.in_parts(
-            classifier,
-            len(group),
-            pixels[:1],
-            lambda numbers, stay=stay, owner=owner: from_tokens(  # type: ignore[misc]
-                classifier, tokens, pixels[:1], embedded[owner[numbers][:, None], stay[numbers]], stay[numbers]
-            ),
-        )
+        answers = _of_one_length(classifier, tokens, pixels[:1], embedded, owner, stay)
         groups += zip(group.split([_rows(answer) for answer in answers]), answers, strict=True)
     if not groups:
         raise PixelsError("there are no jobs")
@@ -90,6 +83,18 @@ def dropped_answers(classifier: Classifier, pixels: Tensor, images: Tensor, kept
     return Output(
         *(_in_order([getattr(answer, part) for _, answer in groups], order) for part in ("logits", "embedding"))
     )
+
+
+def _of_one_length(
+    classifier: Classifier, tokens: Tokens, picture: Tensor, embedded: Tensor, owner: Tensor, stay: Tensor
+) -> list[Output]:
+    """Answers of jobs with equally many tokens: of images `owner` (n,), tokens `stay` (n, P + k), chunk by chunk."""
+
+    def chunk(numbers: Tensor) -> Output:
+        kept = stay[numbers]
+        return from_tokens(classifier, tokens, picture, embedded[owner[numbers][:, None], kept], kept)
+
+    return passes.in_parts(classifier, len(stay), picture, chunk)
 
 
 def refusal_to_drop(

@@ -12,8 +12,15 @@ from PIL import Image
 from regard.compat import import_optional
 from regard.errors import ClassifierError
 from regard.models.offers import kept_share
-from regard.models.preparation import Fit, Preparation
+from regard.models.preparation import Fit, Preparation, Resampling
 
+_RESAMPLING: dict[int, Resampling] = {
+    Image.Resampling.NEAREST: "nearest",
+    Image.Resampling.LANCZOS: "lanczos",
+    Image.Resampling.BILINEAR: "bilinear",
+    Image.Resampling.BICUBIC: "bicubic",
+}
+"""Pillow's numbers, in which transformers writes it down; others are refused."""
 _NEAR = 4 / 255
 """Of a colour: transformers' processors differ so much among themselves, by rounding after scaling."""
 
@@ -68,7 +75,7 @@ def _read(said: Mapping[str, Any]) -> Preparation:
         std=tuple(value / scale for value in std),
         fit=fit,
         crop=crop,
-        interpolation=Image.Resampling(int(said["resample"])).name.lower(),  # type: ignore[arg-type]  # checked there
+        interpolation=_RESAMPLING[int(said["resample"])],
     )
 
 

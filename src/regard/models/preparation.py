@@ -17,6 +17,7 @@ from regard.errors import ClassifierError, PhotoError, PixelsError
 from regard.images import MOST_PIXELS, Geometry, Photo, Pixels, open_photo
 
 Fit = Literal["crop", "squash", "pad"]
+Resampling = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -43,7 +44,7 @@ class Preparation:
     std: tuple[float, ...] = IMAGENET_STD
     fit: Fit = "crop"
     crop: float = 0.0
-    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] = "bicubic"
+    interpolation: Resampling = "bicubic"
 
     def __post_init__(self) -> None:
         if self.crop == 0:
@@ -69,7 +70,7 @@ class Preparation:
                 came=f"fit={self.fit!r}, crop={self.crop}",
                 expected=f"one of {get_args(Fit)}, crop below 2",
             )
-        if self.interpolation not in ("bilinear", "bicubic", "lanczos", "nearest"):
+        if self.interpolation not in get_args(Resampling):
             raise ClassifierError("no such interpolation", came=repr(self.interpolation))
 
     @property

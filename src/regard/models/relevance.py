@@ -31,14 +31,75 @@ Rule = Callable[..., tuple[Tensor, ...]]
 """(relevance of the output, inputs…) → relevance of each input; autograd sums it where the input was broadcast."""
 
 _MOVED = frozenset(
-    "alias cat chunk clone concat contiguous detach double dropout expand expand_as flatten flip float gather get"  # noqa: SIM905 (forty lines)
-    " getitem index_select movedim narrow permute repeat requires_grad reshape roll select setitem split squeeze stack"
-    " swapaxes t to transpose type type_as unbind unflatten unsqueeze view view_as".split()
+    {
+        "alias",
+        "cat",
+        "chunk",
+        "clone",
+        "concat",
+        "contiguous",
+        "detach",
+        "double",
+        "dropout",
+        "expand",
+        "expand_as",
+        "flatten",
+        "flip",
+        "float",
+        "gather",
+        "get",
+        "getitem",
+        "index_select",
+        "movedim",
+        "narrow",
+        "permute",
+        "repeat",
+        "requires_grad",
+        "reshape",
+        "roll",
+        "select",
+        "setitem",
+        "split",
+        "squeeze",
+        "stack",
+        "swapaxes",
+        "t",
+        "to",
+        "transpose",
+        "type",
+        "type_as",
+        "unbind",
+        "unflatten",
+        "unsqueeze",
+        "view",
+        "view_as",
+    }
 )
 """Operations whose gradient is what relevance does too: values go elsewhere, unchanged."""
 _UNCHANGED = frozenset(
-    "batch_norm celu elu gelu group_norm hardsigmoid hardswish hardtanh layer_norm leaky_relu mish normalize"  # noqa: SIM905 (twenty lines)
-    " relu relu6 rms_norm selu sigmoid silu softmax softplus tanh".split()
+    {
+        "batch_norm",
+        "celu",
+        "elu",
+        "gelu",
+        "group_norm",
+        "hardsigmoid",
+        "hardswish",
+        "hardtanh",
+        "layer_norm",
+        "leaky_relu",
+        "mish",
+        "normalize",
+        "relu",
+        "relu6",
+        "rms_norm",
+        "selu",
+        "sigmoid",
+        "silu",
+        "softmax",
+        "softplus",
+        "tanh",
+    }
 )
 """Norms, activations and softmax: relevance passes as it is."""
 
@@ -135,8 +196,8 @@ def _no_rule(name: str) -> UnsupportedError:
 
 def _exchanged(rule: Rule, value: Tensor, *inputs: Tensor) -> Tensor:
     """The same value, whose backward is the rule."""
-    exchanged: Tensor = _Exchanged.apply(rule, value.detach(), *inputs)  # type: ignore[no-untyped-call]
-    return exchanged
+    apply: Callable[..., Tensor] = _Exchanged.apply
+    return apply(rule, value.detach(), *inputs)
 
 
 class _Exchanged(torch.autograd.Function):

@@ -36,7 +36,7 @@ def models(
     Up to ten are built, with random weights, and described: which methods explain them, and where maps come from.
     Of several those of more than 100 million parameters are left out; named alone, any is described.
 
-    Example: regard models "timm:*dinov2*"
+    Example: regard models timm:deit_tiny_patch16_224 --layers
     """
     if labels:
         rows = list(enumerate(_loaded(pattern).labels or []))

@@ -176,6 +176,28 @@ def test_nothing_kept_is_the_background(fill):
 
 
 @each_fill
+def test_a_background_that_is_known_gives_the_same_as_one_made_anew(fill):
+    pixels, kept = draw()
+    assert fill(pixels, kept, fill.background(pixels)).equal(fill(pixels, kept))
+    chosen = [2, 0, 2]
+    assert fill(pixels[chosen], kept, fill.background(pixels)[chosen]).equal(fill(pixels[chosen], kept))
+
+
+@pytest.mark.parametrize("fill", FILLS[:-1], ids=lambda fill: fill.name)
+def test_a_background_that_is_given_is_the_one_that_is_used(fill):
+    pixels, kept = draw()
+    other = torch.full_like(pixels, 7.25)
+    assert fill(pixels, kept, other).equal(torch.where(kept.bool(), pixels, other))
+
+
+@each_fill
+def test_a_known_background_does_not_excuse_a_mask_that_does_not_fit(fill):
+    pixels, kept = draw()
+    with pytest.raises(PixelsError, match="does not fit"):
+        fill(pixels, kept[:, :, 1:], fill.background(pixels))
+
+
+@each_fill
 def test_the_pixels_given_are_not_changed(fill):
     pixels, kept = draw()
     before = pixels.clone()

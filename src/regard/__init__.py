@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from regard.concepts import Similarity as Similarity
     from regard.explainers.ablation import LastBlockAblation as LastBlockAblation
     from regard.explainers.ablation import TokenAblation as TokenAblation
+    from regard.explainers.ablation_cam import AblationCAM as AblationCAM
     from regard.explainers.attention import AttentionMap as AttentionMap
     from regard.explainers.averaged_cdam import IntegratedCDAM as IntegratedCDAM
     from regard.explainers.averaged_cdam import PaperIntegratedCDAM as PaperIntegratedCDAM
@@ -25,18 +26,29 @@ if TYPE_CHECKING:
     from regard.explainers.averaged_gradients import IntegratedGradients as IntegratedGradients
     from regard.explainers.averaged_gradients import SmoothGrad as SmoothGrad
     from regard.explainers.cdam import CDAM as CDAM
+    from regard.explainers.class_activation import GradCAMPlusPlus as GradCAMPlusPlus
+    from regard.explainers.class_activation import HiResCAM as HiResCAM
+    from regard.explainers.class_activation import LayerCAM as LayerCAM
+    from regard.explainers.class_activation import XGradCAM as XGradCAM
     from regard.explainers.controls import Centre as Centre
+    from regard.explainers.controls import Edges as Edges
+    from regard.explainers.controls import Ones as Ones
     from regard.explainers.controls import Random as Random
+    from regard.explainers.eigen_cam import EigenCAM as EigenCAM
+    from regard.explainers.eigen_cam import EigenGradCAM as EigenGradCAM
     from regard.explainers.explainer import Explainer as Explainer
     from regard.explainers.gradcam import GradCAM as GradCAM
     from regard.explainers.inputs import InputGradient as InputGradient
     from regard.explainers.inputs import TokenGradient as TokenGradient
+    from regard.explainers.occlusion import Occlusion as Occlusion
     from regard.explainers.oneline import explain as explain
     from regard.explainers.partial_relevance import PartialRelevance as PartialRelevance
     from regard.explainers.propagation import AttentionGradCAM as AttentionGradCAM
     from regard.explainers.propagation import RelevancePropagation as RelevancePropagation
     from regard.explainers.propagation import Rollout as Rollout
     from regard.explainers.registry import methods as methods
+    from regard.explainers.rise import RISE as RISE
+    from regard.explainers.score_cam import ScoreCAM as ScoreCAM
     from regard.explanation import Explanation as Explanation
     from regard.models.catalog import load as load
     from regard.models.classifier import Classifier as Classifier
@@ -51,6 +63,7 @@ if TYPE_CHECKING:
     from regard.targets import top as top
 
 _PUBLIC = {
+    "AblationCAM": "explainers.ablation_cam",
     "AttentionGradCAM": "explainers.propagation",
     "AttentionMap": "explainers.attention",
     "CDAM": "explainers.cdam",
@@ -59,14 +72,22 @@ _PUBLIC = {
     "Classifier": "models.classifier",
     "Concept": "concepts",
     "Difference": "targets",
+    "Edges": "explainers.controls",
+    "EigenCAM": "explainers.eigen_cam",
+    "EigenGradCAM": "explainers.eigen_cam",
     "Explainer": "explainers.explainer",
     "Explanation": "explanation",
     "GradCAM": "explainers.gradcam",
+    "GradCAMPlusPlus": "explainers.class_activation",
+    "HiResCAM": "explainers.class_activation",
     "InputGradient": "explainers.inputs",
     "IntegratedGradients": "explainers.averaged_gradients",
     "IntegratedCDAM": "explainers.averaged_cdam",
     "LastBlockAblation": "explainers.ablation",
+    "LayerCAM": "explainers.class_activation",
     "LogProbability": "targets",
+    "Occlusion": "explainers.occlusion",
+    "Ones": "explainers.controls",
     "PartialRelevance": "explainers.partial_relevance",
     "PaperIntegratedCDAM": "explainers.averaged_cdam",
     "PerImage": "targets",
@@ -75,13 +96,16 @@ _PUBLIC = {
     "Probability": "targets",
     "Random": "explainers.controls",
     "RelevancePropagation": "explainers.propagation",
+    "RISE": "explainers.rise",
     "Rollout": "explainers.propagation",
     "Score": "targets",
+    "ScoreCAM": "explainers.score_cam",
     "Similarity": "concepts",
     "SmoothGrad": "explainers.averaged_gradients",
     "SmoothCDAM": "explainers.averaged_cdam",
     "TokenAblation": "explainers.ablation",
     "TokenGradient": "explainers.inputs",
+    "XGradCAM": "explainers.class_activation",
     "explain": "explainers.oneline",
     "load": "models.catalog",
     "methods": "explainers.registry",

@@ -61,6 +61,10 @@ class UnsupportedError(RegardError, ValueError):
     """This method cannot explain this classifier, with the reason."""
 
 
+class MetricError(RegardError, ValueError):
+    """A metric cannot judge what it was given: another classifier's maps, no region, nothing yet."""
+
+
 class FileFormatError(RegardError, ValueError):
     """A file is not what its name or place says, or is from another version."""
 

@@ -25,7 +25,7 @@ from regard.images import seed_of
 
 
 class Fill(ABC):
-    """Base of all fills: `fill(pixels, kept)` → pixels with the rest replaced."""
+    """Base of all fills: `fill(pixels, kept)` → pixels with the rest replaced. Its `repr` says all of its settings."""
 
     name: ClassVar[str]
 
@@ -33,10 +33,11 @@ class Fill(ABC):
     def background(self, pixels: Tensor) -> Tensor:
         """What stands where nothing is kept, (B, 3, H, W); compute it once for many masks."""
 
-    def __call__(self, pixels: Tensor, kept: Tensor) -> Tensor:
-        """kept · pixels + (1 − kept) · background, (B, 3, H, W)."""
+    def __call__(self, pixels: Tensor, kept: Tensor, background: Tensor | None = None) -> Tensor:
+        """kept · pixels + (1 − kept) · background, (B, 3, H, W); a background that is known need not be made again."""
         check_mask(pixels, kept)
-        return torch.lerp(self.background(pixels), pixels, kept.to(pixels.dtype))
+        below = self.background(pixels) if background is None else background
+        return torch.lerp(below, pixels, kept.to(pixels.dtype))
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Colour(Fill):
                 came=f"{len(self.prepared)} values for {pixels.shape[1]} channels",
             )
         return pixels.new_tensor(self.prepared).view(1, -1, 1, 1).expand_as(pixels)
+
+
+def training_mean(channels: int) -> Colour:
+    """The mean colour of the training set: zero in prepared pixels. What removed pixels become if nothing is said."""
+    return Colour((0.0,) * channels)
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class Inpaint(Fill):
         """With nothing kept there is nothing to interpolate from: the mean colour, as in `Mean`."""
         return Mean().background(pixels)
 
-    def __call__(self, pixels: Tensor, kept: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor, kept: Tensor, background: Tensor | None = None) -> Tensor:
         """Removed pixels (kept < 0.5) solved from their surroundings; kept ones unchanged."""
         check_mask(pixels, kept)
         removed = (kept < 0.5).expand(len(pixels), -1, -1, -1)

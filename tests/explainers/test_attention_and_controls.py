@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import regard
+from regard.compat import import_optional
 from regard.errors import UnsupportedError
 
 from .networks import classifier_of, cnn, pixels_of, same, vit
@@ -87,3 +88,43 @@ def test_the_blob_has_its_top_in_the_middle_and_falls_off_alike_on_all_sides():
 
 def test_controls_have_a_grid_also_where_the_network_has_none():
     assert regard.Centre(classifier_of(cnn()))(pixels_of(), 0).maps.shape == (2, 1, 14, 14)
+
+
+@pytest.mark.parametrize("make", [cnn, vit])
+def test_edges_are_scipy_s(make):
+    filters, pixels = import_optional("scipy.ndimage", "evaluate"), pixels_of(3)
+    explanation = regard.Edges(classifier_of(make()))(pixels, [0, 1])
+    for picture, maps in zip(pixels, explanation.maps, strict=True):
+        grey = picture.mean(0).double().numpy()
+        down, across = (filters.sobel(grey, axis, mode="nearest") for axis in (0, 1))
+        same(maps[0], torch.from_numpy((down**2 + across**2) ** 0.5).float())
+        assert maps[1].equal(maps[0])
+
+
+def test_edges_of_a_step_are_worked_by_hand_and_the_frame_is_none():
+    pixels = torch.zeros(1, 3, 32, 32)
+    pixels[..., 10:] = 3
+    edges = regard.Edges(classifier_of(cnn()))(pixels, 0).maps[0, 0]
+    assert (edges[:, 9:11] == 12).all()
+    edges[:, 9:11] = 0
+    assert (edges == 0).all()
+
+
+def test_edges_of_a_picture_of_one_colour_are_said_to_be_none():
+    explanation = regard.Edges(classifier_of(cnn()))(torch.full((1, 3, 32, 32), 0.5), 0)
+    assert (explanation.maps == 0).all()
+    assert "one colour" in explanation.notes[0]
+
+
+@pytest.mark.parametrize(("make", "grid"), [(cnn, (14, 14)), (vit, (4, 4))])
+def test_ones_tie_all_places(make, grid):
+    explanation = regard.Ones(classifier_of(make()))(pixels_of(2), [0, 1])
+    assert explanation.maps.shape == (2, 2, *grid)
+    assert (explanation.maps == 1).all()
+
+
+@pytest.mark.parametrize("control", [regard.Random, regard.Centre, regard.Edges, regard.Ones])
+def test_controls_need_no_pass_but_that_for_the_answer_and_no_head(control):
+    assert control(classifier_of(cnn()))(pixels_of(3), 0).forwards == 3
+    if not control.per_target:
+        assert control(classifier_of(vit(num_classes=0)))(pixels_of(3)).maps.shape[:2] == (3, 1)

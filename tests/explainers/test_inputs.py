@@ -138,3 +138,11 @@ def test_places_that_are_none_are_refused(make, at, error, said):
 def test_token_gradient_refuses_convolutional_networks():
     with pytest.raises(UnsupportedError, match="vision transformers"):
         regard.TokenGradient(classifier_of(cnn()))
+
+
+def test_a_layer_with_channels_last_is_summed_over_its_channels():
+    from ..models.test_convolutional import channels_last_after
+
+    classifier, pixels = classifier_of(channels_last_after()), pixels_of()
+    maps = regard.InputGradient(classifier, at="mix")(pixels, [0, 1]).maps
+    same(maps, regard.HiResCAM(classifier, layer="mix")(pixels, [0, 1]).maps)

@@ -68,6 +68,8 @@ FEW = {
     "smooth-cdam": {"samples": 3},
     "integrated-cdam": {"steps": 3},
     "paper-integrated-cdam": {"steps": 4},
+    "rise": {"samples": 4},
+    "occlusion": {"window": 16},
 }
 """Fewer points of averages than by default: the contract is the same."""
 
@@ -119,7 +121,10 @@ def classifier(make):
     return make()
 
 
-OF_ANY = {"random", "centre", "input-gradient", "integrated-gradients", "smooth-grad"}
+CAMS = {"grad-cam", "grad-cam++", "layer-cam", "hires-cam", "x-grad-cam", "eigen-cam", "eigen-grad-cam"}
+CONTROLS = {"random", "centre", "edges", "ones"}
+PERTURBING = {"rise", "occlusion", "score-cam", "ablation-cam"}
+OF_ANY = {*CAMS, *CONTROLS, *PERTURBING, "input-gradient", "integrated-gradients", "smooth-grad"}
 CDAMS = {"cdam", "smooth-cdam", "integrated-cdam", "paper-integrated-cdam"}
 OF_TOKENS = {*CDAMS, "rollout", "relevance", "token-ablation", "token-gradient"}
 OF_THE_CLASS_TOKEN = {"attention", "attention-grad-cam", "last-block-ablation", "partial-relevance"}
@@ -127,7 +132,7 @@ EXPLAINED_BY = {
     "vit by autograd": {"attention", "attention-grad-cam", "partial-relevance", *OF_TOKENS},
     "vit without a head": OF_TOKENS | OF_THE_CLASS_TOKEN - {"partial-relevance"},
     "vit whose patches are averaged": OF_TOKENS,
-    **{name: {"grad-cam"} for name in CLASSIFIERS if "cnn" in name},
+    **{name: set() for name in CLASSIFIERS if "cnn" in name},
 }
 
 
@@ -199,8 +204,8 @@ def test_every_method_answers_every_target_that_fits_and_refuses_the_others_befo
 
 
 def rounding_of(explainer):
-    """Share of a map that rounding may be; token ablation subtracts scores, which are larger than maps."""
-    return 2e-4 if explainer.name == "token-ablation" else 1e-5
+    """Share of a map that rounding may be: larger where scores are subtracted, or are exponents, as in Score-CAM."""
+    return 2e-4 if explainer.name in {"token-ablation", "occlusion", "ablation-cam", "score-cam"} else 1e-5
 
 
 def test_every_method_gives_an_image_the_same_map_alone_and_among_others(classifier):

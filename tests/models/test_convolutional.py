@@ -83,7 +83,7 @@ def test_functional_pooling_and_a_shared_activation_do_not_hide_the_last_map():
 def test_a_network_without_a_last_feature_map_is_refused_with_what_to_do(make):
     with pytest.raises(UnsupportedError, match="no convolutional feature map") as refusal:
         last_feature_map(classifier_of(make()))
-    assert "CDAM" in refusal.value.remedy
+    assert "tokens=" in refusal.value.remedy
 
 
 def windows(pixels):
@@ -101,14 +101,51 @@ def channels_last_after():
     return Net(lambda net, x: net.head(net.mix(net.stem(x).permute(0, 2, 3, 1)).mean((1, 2))), **layers)
 
 
-@pytest.mark.parametrize(("make", "grid"), [(tokens_after, "patches"), (channels_last_after, "stem")])
-def test_a_network_that_goes_on_with_tokens_is_refused_with_the_layer_that_can_be_named(make, grid):
-    classifier = classifier_of(make())
+def test_a_network_that_goes_on_with_tokens_is_refused_with_the_layer_that_can_be_named():
+    classifier = classifier_of(tokens_after())
     with pytest.raises(UnsupportedError, match="goes on after its last feature map") as refusal:
         last_feature_map(classifier)
-    assert refusal.value.came == f"'mix' after {grid!r}"
-    assert f"layer={grid!r}" in refusal.value.remedy
-    assert feature_map(classifier, grid).shape == (24, 8, 8)
+    assert refusal.value.came == "'mix' after 'patches'"
+    assert "layer='patches'" in refusal.value.remedy
+    assert feature_map(classifier, "patches").shape == (24, 8, 8)
+
+
+@pytest.mark.parametrize("size", [32, (32, 48)], ids=["square", "not square"])
+def test_a_grid_with_channels_last_is_a_feature_map_too(size):
+    classifier = classifier_of(channels_last_after(), size)
+    width = 8 if size == 32 else 12
+    assert last_feature_map(classifier) == FeatureMap("mix", (24, 8, width), channels_last=True)
+    assert feature_map(classifier, "stem") == FeatureMap("stem", (24, 8, width))
+
+
+def swin(name="swin_tiny_patch4_window7_224"):
+    parts = {"embed_dim": 12, "depths": (1, 1, 2, 1), "num_heads": (2, 2, 2, 2), "num_classes": 5}
+    return timm.create_model(name, pretrained=False, img_size=64, window_size=2, **parts).eval()
+
+
+def torchvision_swin():
+    torchvision = import_optional("torchvision.models", "torchvision")
+    return torchvision.SwinTransformer([4, 4], 12, [1, 1, 2, 1], [2, 2, 2, 2], [2, 2], num_classes=5).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (swin, FeatureMap("norm", (96, 2, 2), channels_last=True)),
+        (lambda: swin("swinv2_tiny_window8_256"), FeatureMap("norm", (96, 2, 2), channels_last=True)),
+        (torchvision_swin, FeatureMap("permute", (96, 2, 2))),
+        (lambda: timm_network("test_mambaout"), FeatureMap("stages", (64, 2, 2), channels_last=True)),
+    ],
+    ids=["timm Swin", "timm Swin 2", "torchvision Swin", "MambaOut"],
+)
+def test_the_deepest_stage_of_networks_that_shrink_their_grid_is_found(make, expected):
+    assert last_feature_map(classifier_of(make(), 64)) == expected
+
+
+def test_attention_weights_of_windows_are_not_taken_for_the_last_grid():
+    """Swin's (1, heads, N, N) of one window looks like a grid; the answer does not hang on it alone."""
+    classifier = classifier_of(swin(), 64)
+    assert "attn" not in last_feature_map(classifier).layer
 
 
 @pytest.mark.parametrize(

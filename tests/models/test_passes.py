@@ -9,7 +9,7 @@ from torch import nn
 
 import regard
 from regard.errors import PixelsError
-from regard.fills import Blur, Mean
+from regard.fills import Blur, Inpaint, Mean, Noise
 from regard.models import passes
 from regard.models.taps import Place, read
 
@@ -117,6 +117,78 @@ def test_masked_is_the_loop_over_jobs(fill, as_function):
         background = fill.background(pixels[image : image + 1])
         expected.append(network(mask * pixels[image : image + 1] + (1 - mask) * background).detach())
     same(answers, torch.cat(expected))
+
+
+def test_what_removed_pixels_become_is_made_once_a_picture_whatever_the_number_of_its_masks():
+    pixels, images, masks = jobs_of_three_images(20)
+    made = []
+
+    class Counted(Blur):
+        def background(self, pixels):
+            made.append(len(pixels))
+            return super().background(pixels)
+
+    answers = passes.masked(in_chunks_of(cnn(), 3), pixels, images, masks, Counted(2.0))
+    assert sum(made) == len(pixels)
+    same(answers, passes.masked(in_chunks_of(cnn(), 100), pixels, images, masks, Blur(2.0)))
+
+
+@pytest.mark.parametrize("fill", [Noise(), Blur(2.0), Mean(), Inpaint()], ids=lambda fill: fill.name)
+def test_each_job_is_filled_with_the_background_of_its_own_picture(fill):
+    """Jobs of images 2, 0 and 2 alone, in chunks that hold several images, among images of no job."""
+    pixels = pixels_of(4)
+    images, masks = torch.tensor([2, 0, 2, 3]), (torch.rand(4, 1, 32, 32, generator=torch.manual_seed(5)) > 0.5).float()
+    network = cnn()
+    answers = passes.masked(in_chunks_of(network, 3), pixels, images, masks, fill)
+    expected = [network(fill(pixels[[n]], mask[None])).detach() for n, mask in zip(images.tolist(), masks, strict=True)]
+    same(answers, torch.cat(expected))
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_values_of_jobs_are_kept_in_their_order_whatever_the_chunks(size):
+    """What `values` sees is the answer of exactly the jobs whose numbers it is given."""
+    network = vit()
+    classifier = in_chunks_of(network, size)
+    pixels, images, masks = jobs_of_three_images()
+    seen = []
+
+    def values(output, numbers):
+        seen.extend(numbers.tolist())
+        assert len(output.logits) == len(output.embedding) == len(numbers)
+        return torch.cat([output.logits[:, [1]], output.embedding[:, :2], numbers[:, None].float()], dim=1)
+
+    found = passes.masked(classifier, pixels, images, masks, Mean(), values)
+    filled = [Mean()(pixels[[n]], mask[None]) for n, mask in zip(images.tolist(), masks, strict=True)]
+    logits = torch.cat([network(picture).detach() for picture in filled])
+    embeddings = torch.cat(
+        [network.forward_head(network.forward_features(x), pre_logits=True).detach() for x in filled]
+    )
+    same(found[:, :1], logits[:, [1]])
+    same(found[:, 1:3], embeddings[:, :2])
+    assert found[:, 3].tolist() == seen == list(range(11))
+
+
+def test_values_are_counted_as_passes_and_halved_where_memory_runs_out():
+    network = Limited(5)
+    classifier = in_chunks_of(network, 16)
+    pixels, images, masks = jobs_of_three_images()
+    found = passes.masked(classifier, pixels, images, masks, Mean(), lambda output, numbers: output.logits[:, 0])
+    same(found, passes.masked(in_chunks_of(cnn(), 100), pixels, images, masks, Mean())[:, 0])
+    with passes.counted() as spent:
+        passes.masked(classifier, pixels, images, masks, Mean(), lambda output, numbers: output.logits)
+    assert spent.forwards == 11
+
+
+def test_an_error_in_values_leaves_the_network_as_it_was():
+    network = cnn().train()
+
+    def broken(output, numbers):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        passes.masked(in_chunks_of(network, 4), *jobs_of_three_images(), Mean(), broken)
+    assert all(module.training and not module._forward_hooks for module in network.modules())
+    assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("images", [[0, 3], [-1, 0], [[0, 1]], [0.0, 1.0], []], ids=str)

@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 from regard.cli.compare import compare
+from regard.cli.evaluate import evaluate
 from regard.cli.explain import explain
 from regard.cli.methods import methods
+from regard.cli.metrics import metrics
 from regard.cli.models import models
 from regard.cli.train import train
 
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (explain, compare, models, methods):
+for command in (explain, compare, evaluate, models, methods, metrics):
     app.command()(command)
 app.add_typer(train)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from regard.cli.columns import Column
 from regard.cli.comparison import Alike, Compared
 from regard.cli.explain import strongest_place
-from regard.cli.output import print_table, printable
-from regard.cli.photo_run import photo_facts
+from regard.cli.output import print_table
 from regard.cli.photos import LONGEST_NAME
+from regard.naming import photo_facts, printable
 
 if TYPE_CHECKING:
     from torch import Tensor

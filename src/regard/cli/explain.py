@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,8 +10,9 @@ import typer
 
 from regard.cli.asked import class_asked, concept_asked, described
 from regard.cli.output import print_json
-from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photo_facts, photos_left, summary
+from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photos_left, summary
 from regard.cli.photos import find_photos
+from regard.naming import photo_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,6 +126,8 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
     explanation.save(results.folder / files["maps"])
     explanation.figure([path]).savefig(results.folder / files["picture"], dpi=100)
     results.write_rows(_rows(explanation, path, files))
+    for note in explanation.notes:
+        print(f"note: {path.name}: {note}", file=sys.stderr)
     return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -74,8 +73,3 @@ def tracked(items: Sequence[Item], seconds: float, what: str) -> Iterator[Item]:
     from rich.progress import track
 
     yield from track(items, description=what, console=Console(stderr=True), transient=True)
-
-
-def printable(text: str) -> str:
-    """Text as Unicode: the bytes of a file name that are none become escapes, in hexadecimal."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")

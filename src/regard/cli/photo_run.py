@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from regard.cli.output import announce, printable, tracked
-from regard.cli.photos import image_of, named
+from regard.cli.output import announce, tracked
+from regard.cli.photos import named
+from regard.naming import image_of, photo_facts, printable
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
     from regard.runs import Run
-
-
-def photo_facts(path: Path) -> dict[str, str]:
-    """What every row says of its photo: what rows call it, and the SHA-256 of its file."""
-    return {"image": image_of(path), "photo_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def photos_left(results: Run, paths: Sequence[Path]) -> list[tuple[Path, str]]:

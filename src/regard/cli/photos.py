@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from regard.cli.output import printable
+from regard.naming import printable
 
 LONGEST_NAME = 80
 """Characters of a photo's name that its results keep; file systems allow 255 bytes with all suffixes."""
@@ -50,11 +50,6 @@ def _matching(pattern: str) -> list[Path]:
         return [entry for entry in sorted(root.glob(inside)) if entry.is_file()]
     except ValueError:  # what pathlib calls an unacceptable pattern, the empty one included
         return []
-
-
-def image_of(path: Path) -> str:
-    """What rows call a photo."""
-    return printable(path.as_posix())
 
 
 def named(paths: list[Path], taken: set[str]) -> list[tuple[Path, str]]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.output import announce, print_json, print_table, printable, tracked
+from regard.cli.output import announce, print_json, print_table, tracked
 from regard.cli.photo_run import pass_seconds
+from regard.naming import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

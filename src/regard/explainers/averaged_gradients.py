@@ -23,7 +23,7 @@ from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import GRADIENT_BYTES, incomplete, of_targets
 from regard.explainers.inputs import from_pixels
-from regard.fills import Colour, Fill
+from regard.fills import Fill, training_mean
 from regard.images import check_seed, seed_of
 from regard.models import passes
 from regard.models.classifier import Classifier
@@ -100,7 +100,7 @@ class IntegratedGradients(_Averaged):
 
     def __init__(self, classifier: Classifier, *, steps: int = 50, baseline: Fill | None = None) -> None:
         super().__init__(classifier, steps, "steps")
-        self.baseline = Colour((0.0,) * classifier.preparation.channels) if baseline is None else baseline
+        self.baseline = training_mean(classifier.preparation.channels) if baseline is None else baseline
         if not isinstance(self.baseline, Fill):
             raise UnsupportedError("the baseline is a fill", came=repr(baseline), expected="one of regard.fills")
         self.settings["baseline"] = repr(self.baseline)

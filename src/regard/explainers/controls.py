@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from regard.explainers.explainer import Explainer, Found
@@ -58,3 +59,37 @@ class Centre(Explainer):
         down, across = ((torch.arange(cells) + 0.5) / cells - 0.5 for cells in (height, width))
         blob = torch.exp(-0.5 * (down[:, None] ** 2 + across[None] ** 2) / 0.25**2)
         return Found(blob.expand(len(pixels), max(1, len(question.targets)), height, width), None)
+
+
+class Edges(Explainer):
+    """Where the picture's grey value changes: a map that any method which follows outlines comes close to.
+
+        sqrt( Gx² + Gy² ),   Gx, Gy: the prepared picture's mean over channels under Sobel's 3×3 kernels
+
+    Per pixel, in prepared units; the picture's border is repeated, so that the frame is no edge.
+    """
+
+    name: ClassVar[str] = "edges"
+    summary: ClassVar[str] = "control: Sobel's edges of the picture"
+    per_target: ClassVar[bool] = False
+    zero_means: ClassVar[str] = "the picture is of one colour"
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        grey = functional.pad(pixels.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        slope, smooth = pixels.new_tensor([-1.0, 0.0, 1.0]), pixels.new_tensor([1.0, 2.0, 1.0])
+        across = torch.outer(smooth, slope)
+        changes = functional.conv2d(grey, torch.stack([across, across.T])[:, None])
+        strength = changes.square().sum(dim=1, keepdim=True).sqrt()
+        return Found(strength.expand(-1, max(1, len(question.targets)), -1, -1), None)
+
+
+class Ones(Explainer):
+    """One everywhere: what a metric gives to a map that says nothing, all places tied."""
+
+    name: ClassVar[str] = "ones"
+    summary: ClassVar[str] = "control: the same value everywhere"
+    per_target: ClassVar[bool] = False
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        grid = control_grid(self.classifier, pixels)
+        return Found(pixels.new_ones(len(pixels), max(1, len(question.targets)), *grid), None)

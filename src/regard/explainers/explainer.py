@@ -70,6 +70,7 @@ class Explainer(ABC):
         keeps_all: whether a pass keeps what all layers computed, as gradients through them do; chunks are smaller then.
         forwards_each: forward passes that one picture costs.
         per_target: whether it tells targets apart. A method that does not gives every target the same map.
+        zero_means: what a map says that is zero everywhere, to follow a colon.
 
     Raises:
         UnsupportedError: at construction, where the method cannot explain the classifier, with the reason.
@@ -81,6 +82,7 @@ class Explainer(ABC):
     networks: ClassVar[str] = "any"
     signed: ClassVar[bool] = False
     per_target: ClassVar[bool] = True
+    zero_means: ClassVar[str] = "nothing was found in the picture that moves the target"
     keeps_all: bool = False
     forwards_each: int = 1
 
@@ -170,10 +172,11 @@ class Explainer(ABC):
             found = self._explain(plain, part)
             output = found.output or self.classifier.respond(plain)
         maps, not_finite = self._checked(found.maps.detach().float(), _sound(plain, output), images.start, on_nan)
+        maps, answers = maps.cpu(), _answers(part, output, len(plain))
         height, width = self._covered(plain, maps)
         return Explanation(
-            maps=maps.cpu(),
-            targets=_answers(part, output, len(plain)),
+            maps=maps,
+            targets=answers,
             logits=None if output.logits is None else output.logits.detach().float().cpu(),
             geometries=tuple(geometry.corner(height, width) for geometry in pixels.geometries),
             pictures=self.classifier.preparation.pictures(plain[:, :, :height, :width]),
@@ -188,9 +191,15 @@ class Explainer(ABC):
             not_finite=not_finite,
             forwards=spent.forwards,
             backwards=spent.backwards,
-            notes=(*self.notes, *found.notes),
+            notes=(*self.notes, *found.notes, *self._on_zeros(maps, answers, images.start)),
             version=metadata.version("regard"),
         )
+
+    def _on_zeros(self, maps: Tensor, answers: tuple[tuple[TargetAnswer, ...], ...], start: int) -> tuple[str, ...]:
+        """A note that names image and target of every map that is zero everywhere, and says what that means."""
+        zeros = (maps == 0).flatten(2).all(dim=2).nonzero().tolist()
+        named = [f"{answers[image][target].name!r} in image {start + image}" for image, target in zeros]
+        return (f"the map is zero everywhere for {', '.join(named)}: {self.zero_means}",) if named else ()
 
     def _covered(self, pixels: Tensor, maps: Tensor) -> tuple[int, int]:
         """(H, W) of the part of the frame that maps are of: maps of patches end where whole patches end."""

@@ -11,11 +11,9 @@ from regard.errors import LayerError
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import detached, of_targets
 from regard.explainers.reading import anatomy, on_grid
-from regard.models import passes
 from regard.models.classifier import Classifier, at_least_float32
-from regard.models.convolutional import feature_map
-from regard.models.taps import Place, differentiable_from, find_layer, read
-from regard.models.transformer import Tokens
+from regard.models.features import Features, features_of
+from regard.models.taps import Place, differentiable_from
 from regard.question import Question
 from regard.targets import Output
 
@@ -46,7 +44,7 @@ class InputGradient(Explainer):
             what enters the last block; where the head reads a class token this is zero up to rounding for every
             patch, since a norm does not see the scale of its token and the patches' own residual is not read.
             "attention": what the last attention reads, which is the definition of CDAM. Else the dotted path of
-            a layer whose output is a grid (B, C, h, w), or the tokens (B, N, D) of all patches.
+            a layer whose output is a grid (B, C, h, w) or (B, h, w, C), or the tokens (B, N, D) of all patches.
 
     Cost: one forward; per target one backward down to that place.
 
@@ -64,36 +62,42 @@ class InputGradient(Explainer):
         self.at = at
         self.settings = {"at": at}
         self.keeps_all = at not in ("last block", "attention")
-        self.place = None if at == "pixels" else self._place(at)
+        self.features = None if at == "pixels" else self._features(at)
 
-    def _place(self, at: str) -> Place:
-        if at in ("tokens", "last block", "attention"):
-            tokens = anatomy(self.classifier, self.name)
-            return {
-                "tokens": Place(tokens.blocks[0], "input"),
-                "last block": Place(tokens.blocks[-1], "input"),
-                "attention": tokens.attention_input,
-            }[at]
-        _check_layer(self.classifier, at)
-        return Place(at)
+    def _features(self, at: str) -> Features:
+        if not isinstance(at, str):
+            raise LayerError(
+                "a place is named by a word",
+                came=repr(at),
+                expected="pixels, tokens, last block, attention or a layer",
+            )
+        if at not in ("tokens", "last block", "attention"):
+            return features_of(self.classifier, at)
+        tokens = anatomy(self.classifier, self.name)
+        place = {
+            "tokens": Place(tokens.blocks[0], "input"),
+            "last block": Place(tokens.blocks[-1], "input"),
+            "attention": tokens.attention_input,
+        }[at]
+        return Features(place, "last", tokens)
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
-        if self.place is None:
+        if self.features is None:
             leaf, output = from_pixels(self.classifier, pixels)
         else:
             leaf, output = differentiable_from(
-                self.classifier.module, self.place, lambda: self.classifier.respond(pixels)
+                self.classifier.module, self.features.place, lambda: self.classifier.respond(pixels)
             )
-        of_tokens = leaf.dim() == 3
-        values, channels = at_least_float32(leaf.detach()), -1 if of_tokens else 2
+        values = self._laid(at_least_float32(leaf.detach()), pixels)
         products = [
-            (at_least_float32(gradient) * values).sum(dim=channels)
+            (self._laid(at_least_float32(gradient), pixels) * values).sum(dim=-3)
             for gradient in of_targets(output, leaf, question.cotangents(output))
         ]
-        maps = torch.cat(products).transpose(0, 1)
-        if of_tokens:
-            maps = on_grid(anatomy(self.classifier, self.name), pixels, maps)
-        return Found(maps, detached(output))
+        return Found(torch.cat(products).transpose(0, 1), detached(output))
+
+    def _laid(self, tensor: Tensor, pixels: Tensor) -> Tensor:
+        """The tensor where x is read, or its gradients, as (…, K, h, w)."""
+        return tensor if self.features is None else self.features.maps(tensor, pixels)
 
 
 class TokenGradient(Explainer):
@@ -124,22 +128,3 @@ class TokenGradient(Explainer):
             for gradient in of_targets(output, leaf, question.cotangents(output))
         ]
         return Found(on_grid(self.tokens, pixels, torch.cat(means).transpose(0, 1)), detached(output))
-
-
-def _check_layer(classifier: Classifier, layer: str) -> None:
-    """Refuse a layer whose output is neither the tokens of all patches nor a grid."""
-    if not isinstance(layer, str):
-        raise LayerError(
-            "a place is named by a word", came=repr(layer), expected="pixels, tokens, last block, attention or a layer"
-        )
-    find_layer(classifier.module, layer)
-    picture, tokens = classifier.picture(), classifier.tokens
-    with classifier.untouched(), torch.no_grad(), passes.uncounted():
-        (given,), _ = read(classifier.module, [Place(layer)], lambda: classifier.forward(picture), stop=True)
-    if tokens is None or not _are_tokens(given, tokens, picture):
-        feature_map(classifier, layer)
-
-
-def _are_tokens(given: Tensor, tokens: Tokens, picture: Tensor) -> bool:
-    patches = tokens.patches(picture)
-    return given.dim() == 3 and len(given) == 1 and given.shape[1] in (patches, tokens.prefix + patches)

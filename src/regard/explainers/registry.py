@@ -29,6 +29,12 @@ _OWN = {
     "rollout": "regard.explainers.propagation:Rollout",
     "relevance": "regard.explainers.propagation:RelevancePropagation",
     "attention-grad-cam": "regard.explainers.propagation:AttentionGradCAM",
+    "grad-cam++": "regard.explainers.class_activation:GradCAMPlusPlus",
+    "layer-cam": "regard.explainers.class_activation:LayerCAM",
+    "hires-cam": "regard.explainers.class_activation:HiResCAM",
+    "x-grad-cam": "regard.explainers.class_activation:XGradCAM",
+    "eigen-cam": "regard.explainers.eigen_cam:EigenCAM",
+    "eigen-grad-cam": "regard.explainers.eigen_cam:EigenGradCAM",
     "token-ablation": "regard.explainers.ablation:TokenAblation",
     "last-block-ablation": "regard.explainers.ablation:LastBlockAblation",
     "input-gradient": "regard.explainers.inputs:InputGradient",
@@ -36,8 +42,14 @@ _OWN = {
     "integrated-gradients": "regard.explainers.averaged_gradients:IntegratedGradients",
     "smooth-grad": "regard.explainers.averaged_gradients:SmoothGrad",
     "partial-relevance": "regard.explainers.partial_relevance:PartialRelevance",
+    "rise": "regard.explainers.rise:RISE",
+    "occlusion": "regard.explainers.occlusion:Occlusion",
+    "score-cam": "regard.explainers.score_cam:ScoreCAM",
+    "ablation-cam": "regard.explainers.ablation_cam:AblationCAM",
     "random": "regard.explainers.controls:Random",
     "centre": "regard.explainers.controls:Centre",
+    "edges": "regard.explainers.controls:Edges",
+    "ones": "regard.explainers.controls:Ones",
 }
 _BEST_FIRST = ("cdam", "grad-cam")
 

@@ -47,6 +47,44 @@ def on_common_grid(maps: Sequence[Tensor], geometries: Sequence[Geometry]) -> li
     ]
 
 
+def on_grid(maps: Tensor, size: tuple[int, int], part: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """Mean values of maps (..., h, w) over the cells of another grid, by area: (..., *size), float64.
+
+    Cells need be no multiples of each other. Maps of that grid stay exactly as they are.
+
+    Args:
+        maps: of a whole frame.
+        size: rows and columns of the grid.
+        part: the share of the frame's height and width, from the upper left corner, over which the grid lies.
+    """
+    if tuple(maps.shape[-2:]) == tuple(size) and part == (1.0, 1.0):
+        return maps.detach().double()
+    down, across = (
+        _shares(_edges(0.0, reach, count), _edges(0.0, 1.0, own)).to(maps.device)
+        for reach, count, own in zip(part, size, maps.shape[-2:], strict=True)
+    )
+    return _means(down, maps.detach().double(), across)
+
+
+def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (..., h, w) between the centres of their cells, bilinearly, edge values repeated outwards: (..., *size).
+
+    As torch's `interpolate` without aligned corners, to rounding, but equal neighbours stay equal to the last bit:
+    between a and b stands a + t (b − a). The usual (1 − t) a + t b rounds, so that a map's flat parts, such as the
+    zeros of its positive part, would be ordered by noise.
+    """
+    for axis, length in zip((-2, -1), size, strict=True):
+        own = maps.shape[axis]
+        place = ((torch.arange(length, dtype=torch.float64) + 0.5) * own / length - 0.5).clamp(0, own - 1)
+        before = place.floor().long()
+        share = (place - before).to(maps).unsqueeze(-1) if axis == -2 else (place - before).to(maps)
+        first, second = (
+            maps.index_select(axis, at.to(maps.device)) for at in (before, (before + 1).clamp(max=own - 1))
+        )
+        maps = torch.lerp(first, second, share)
+    return maps
+
+
 def _means(down: Tensor, values: Tensor, across: Tensor) -> Tensor:
     """Means of values (..., h, w) over the common cells; values that are not averaged stay as they are."""
     means = down @ values @ across.T

@@ -20,19 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """A layer's output with a spatial grid: dotted path, and (C, h, w) for a frame of the preparation's size."""
+    """A layer's output with a spatial grid: dotted path, and (C, h, w) for a frame of the preparation's size.
+
+    `channels_last` says that the tensor itself is (B, h, w, C), as in Swin.
+    """
 
     layer: str
     shape: tuple[int, int, int]
+    channels_last: bool = False
 
 
 def last_feature_map(classifier: Classifier) -> FeatureMap:
-    """The last layer whose output (B, C, h, w) carries the whole decision: where class evidence is most specific.
+    """The last layer whose output carries the whole decision on a grid: where class evidence is most specific.
 
-    Found by passes of two pictures: the first shows which layers give a grid, and in which order; in the second
-    a layer's output is exchanged for the first picture's, and the answer must become the first one's. So a branch,
-    a residual part or an auxiliary output is not taken for the network. Of layers that give the very same tensor
-    the outermost is taken.
+    Its output is (B, C, h, w), or (B, h, w, C) as in Swin. Found by passes of two pictures: the first shows which
+    layers give a grid, and in which order; in the second a layer's output is exchanged for the first picture's, and
+    the answer must become the first one's. So a branch, a residual part or an auxiliary output is not taken for the
+    network. Of layers that give the very same tensor the outermost is taken.
 
     Raises:
         UnsupportedError: no layer keeps a grid or carries the decision, or tokens come after the last that does.
@@ -41,11 +45,11 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
     if not found or classifier.tokens is not None:
         raise UnsupportedError(
             f"{classifier.name} has no convolutional feature map to weigh",
-            remedy="for a vision transformer use CDAM or the attention map",
+            remedy='for a transformer that is not recognised, Classifier(…, tokens={"block": "block.attention", …})',
         )
     if after is not None:
         raise UnsupportedError(
-            f"{classifier.name} goes on after its last feature map with what is no grid (B, C, h, w)",
+            f"{classifier.name} goes on after its last feature map with what is no grid",
             came=f"{after!r} after {found[-1].layer!r}",
             remedy=f"to weigh a layer on the way all the same, name it, for example layer={found[-1].layer!r}",
         )
@@ -83,7 +87,7 @@ def feature_map(classifier: Classifier, layer: str) -> FeatureMap:
     named = {feature.layer: feature for feature in found}
     if layer not in named:
         raise LayerError(
-            f"the layer {layer!r} does not give one feature map (B, C, h, w) a pass",
+            f"the layer {layer!r} does not give one feature map, (B, C, h, w) or (B, h, w, C), a pass",
             expected=f"one of {', '.join(list(named)[-8:])}" if named else "a convolutional network",
         )
     return named[layer]
@@ -110,15 +114,26 @@ def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
             handle.remove()
     times = Counter(layer for layer, _ in outputs)
     once = [(layer, shape) for layer, shape in outputs if times[layer] == 1]
-    maps = [place for place, (_, shape) in enumerate(once) if _is_grid(shape, frame)]
-    found = [FeatureMap(once[place][0], once[place][1]) for place in maps]  # type: ignore[arg-type]
-    rest = once[maps[-1] + 1 :] if maps else []
-    return found, next((layer for layer, shape in rest if sorted((1, 1, *shape))[-2] > 1), None)
+    grids = [_as_grid(layer, shape, frame) for layer, shape in once]
+    last = max((place for place, grid in enumerate(grids) if grid), default=len(once))
+    after = next((layer for layer, shape in once[last + 1 :] if sorted((1, 1, *shape))[-2] > 1), None)
+    return [grid for grid in grids if grid], after
 
 
-def _is_grid(shape: tuple[int, ...], frame: tuple[int, int]) -> bool:
-    """Whether (C, h, w) is a grid over the frame: cells as wide as high, to a rounded side; (h, w, C) has others."""
-    if len(shape) != 3 or min(shape[1:]) < 2 or shape[1] > frame[0] or shape[2] > frame[1]:
+def _as_grid(layer: str, shape: tuple[int, ...], frame: tuple[int, int]) -> FeatureMap | None:
+    """An output (C, h, w), or else (h, w, C), as a feature map; None where neither is a grid over the frame."""
+    if len(shape) != 3:
+        return None
+    if _covers(shape[1], shape[2], frame):
+        return FeatureMap(layer, (shape[0], shape[1], shape[2]))
+    if _covers(shape[0], shape[1], frame):
+        return FeatureMap(layer, (shape[2], shape[0], shape[1]), channels_last=True)
+    return None
+
+
+def _covers(height: int, width: int, frame: tuple[int, int]) -> bool:
+    """Whether (h, w) is a grid over the frame: cells as wide as high, to a rounded side."""
+    if min(height, width) < 2 or height > frame[0] or width > frame[1]:
         return False
-    down, across = frame[0] / shape[1], frame[1] / shape[2]
-    return abs(shape[2] - frame[1] / down) <= 1 or abs(shape[1] - frame[0] / across) <= 1
+    down, across = frame[0] / height, frame[1] / width
+    return abs(width - frame[1] / down) <= 1 or abs(height - frame[0] / across) <= 1

@@ -23,6 +23,7 @@ from regard.fills import Fill, check_mask
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
+    from regard.targets import Output
 
 logger = logging.getLogger("regard")
 Part = TypeVar("Part")
@@ -97,9 +98,16 @@ def run(classifier: Classifier, jobs: int, inputs: Callable[[Tensor], Tensor], l
 
 
 def masked(
-    classifier: Classifier, pixels: Tensor, images: Tensor, masks: Callable[[Tensor], Tensor] | Tensor, fill: Fill
+    classifier: Classifier,
+    pixels: Tensor,
+    images: Tensor,
+    masks: Callable[[Tensor], Tensor] | Tensor,
+    fill: Fill,
+    values: Callable[[Output, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Logits of pictures with parts removed, (J, C), float32.
+    """Logits of pictures with parts removed, (J, C), float32, or what `values` keeps of the answers.
+
+    What the removed pixels become is made once per picture, whatever the number of its masks.
 
     Args:
         classifier: the classifier.
@@ -107,19 +115,24 @@ def masked(
         images: image number of each job, (J,).
         masks: what stays, 1 = kept: (J, 1, H, W), or a function of job numbers (n,) → (n, 1, H, W).
         fill: what the rest becomes.
+        values: answers to n jobs and their numbers (n,) → (n, …); default the logits.
     """
     images = images.to(pixels.device)
     make = masks if callable(masks) else masks.to(pixels.device).__getitem__
     check_images(images, len(pixels))
     if not callable(masks) and len(masks) != len(images):
         raise PixelsError("every job has its mask", came=f"{len(masks)} masks", expected=f"{len(images)}")
+    background = fill.background(pixels)
 
-    def inputs(numbers: Tensor) -> Tensor:
-        chunk, kept = pixels[images[numbers]], make(numbers)
-        check_mask(chunk, kept)
-        return fill(chunk, kept)
+    def evaluate(numbers: Tensor) -> Tensor:
+        owners, kept = images[numbers], make(numbers)
+        check_mask(pixels[owners], kept)
+        filled = fill(pixels[owners], kept, background[owners])
+        if values is None:
+            return classifier.forward(filled)
+        return values(classifier.respond(filled), numbers)
 
-    return run(classifier, len(images), inputs, pixels[:1])
+    return in_chunks(classifier, len(images), pixels[:1], evaluate)
 
 
 def in_chunks(classifier: Classifier, jobs: int, like: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:

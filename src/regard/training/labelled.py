@@ -95,7 +95,7 @@ def _photos(folder: Path) -> list[Path]:
 
 
 def _of_csv(path: Path, outputs: Outputs) -> Labelled:
-    columns, rows = _rows(path)
+    columns, rows = read_rows(path)
     needed = ["file"] if outputs == "scalar" else ["file", "label"]
     measured = [name for name in columns if name not in ("file", "split")] if outputs == "scalar" else []
     missing = [name for name in needed if name not in columns] or ([] if measured or outputs != "scalar" else ["…"])
@@ -109,9 +109,9 @@ def _of_csv(path: Path, outputs: Outputs) -> Labelled:
     seen: dict[str, int] = {}
     for line, row in rows:
         if not row["file"]:
-            raise _wrong(path, line, "no file")
+            raise wrong_line(path, line, "no file")
         if row["file"] in seen:
-            raise _wrong(path, line, f"{row['file']!r} again, as on line {seen[row['file']]}")
+            raise wrong_line(path, line, f"{row['file']!r} again, as on line {seen[row['file']]}")
         seen[row["file"]] = line
     if not rows:
         raise FileFormatError(f"{str(path)!r} names no photos")
@@ -120,8 +120,12 @@ def _of_csv(path: Path, outputs: Outputs) -> Labelled:
     return Labelled(tuple(path.parent / row["file"] for _, row in rows), labels, held)
 
 
-def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Column names, and (line, cells) of every row that is not empty."""
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Column names of a CSV (UTF-8, commas), and (line, cells by column) of every row that is not empty.
+
+    Raises:
+        FileFormatError: it is no such text, or a row has more or fewer cells than the first.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -133,7 +137,7 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         ) from reason
     for line, cells in rows:
         if len(cells) != len(columns):
-            raise _wrong(path, line, f"{len(cells)} cells", f"{len(columns)}: {', '.join(columns)}")
+            raise wrong_line(path, line, f"{len(cells)} cells", f"{len(columns)}: {', '.join(columns)}")
     return columns, [(line, dict(zip(columns, cells, strict=True))) for line, cells in rows]
 
 
@@ -143,7 +147,7 @@ def _label(path: Path, line: int, row: Mapping[str, str], outputs: Outputs, meas
     if outputs == "sigmoid":
         return tuple(name.strip() for name in row["label"].split("|") if name.strip())
     if not row["label"]:
-        raise _wrong(path, line, "no label", 'one class; with outputs "sigmoid" a photo may show none')
+        raise wrong_line(path, line, "no label", 'one class; with outputs "sigmoid" a photo may show none')
     return row["label"]
 
 
@@ -153,16 +157,17 @@ def _number(path: Path, line: int, name: str, cell: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise _wrong(path, line, f"{name} is {cell!r}", "a finite number, with a decimal point")
+        raise wrong_line(path, line, f"{name} is {cell!r}", "a finite number, with a decimal point")
     return number
 
 
 def _held_out(path: Path, line: int, row: Mapping[str, str]) -> bool:
     split = row["split"].lower()
     if split not in _SPLITS:
-        raise _wrong(path, line, f"split is {row['split']!r}", " | ".join(_SPLITS))
+        raise wrong_line(path, line, f"split is {row['split']!r}", " | ".join(_SPLITS))
     return _SPLITS[split]
 
 
-def _wrong(path: Path, line: int, came: str, expected: str | None = None) -> FileFormatError:
+def wrong_line(path: Path, line: int, came: str, expected: str | None = None) -> FileFormatError:
+    """The error that says what is wrong in a line of a file."""
     return FileFormatError(f"line {line} of {str(path)!r} is wrong", came=came, expected=expected)

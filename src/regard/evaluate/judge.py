@@ -1,0 +1,192 @@
+"""One method on some photos: its maps, and every metric's number for each of them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.evaluate.cost import measured
+from regard.evaluate.gate import Answered
+from regard.evaluate.judged import Judged
+from regard.explainers.explainer import Explainer
+from regard.explanation import Explanation, join
+from regard.fills import Fill
+from regard.images import Geometry
+from regard.metrics.curves import Curves, Level, curves, token_curves
+from regard.metrics.metric import MapMetric, Needs
+from regard.metrics.ranking import TIES
+from regard.metrics.regions import region_of_boxes
+from regard.models.classifier import Classifier
+from regard.targets import PerImage
+
+AGAIN: frozenset[Needs] = frozenset({"several targets", "method"})
+"""What needs the method to be asked again: measured on fewer photos."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How methods are judged; all that the numbers depend on beside methods, photos and classifier.
+
+    Attributes:
+        metrics: what is measured.
+        fill: what removed pixels become.
+        steps: of the curves.
+        level: what the curves remove: pixels of the enlarged map, or whole cells of its own grid.
+        seed: of the order among equals, the randomised weights, the bootstrap.
+    """
+
+    metrics: tuple[MapMetric, ...]
+    fill: Fill
+    steps: int
+    level: Level
+    seed: int
+
+    def words(self) -> dict[str, Any]:
+        """For a run's configuration."""
+        return {
+            "metrics": [[metric.column, metric.rule, metric.settings] for metric in self.metrics],
+            **self.conditions(),
+            "seed": self.seed,
+        }
+
+    def conditions(self) -> dict[str, Any]:
+        """What every row says of how it was measured."""
+        return {"fill": repr(self.fill), "steps": self.steps, "level": self.level, "ties": TIES}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method on a classifier.
+
+    Attributes:
+        name: as rows call it.
+        make: the method on any classifier of the same kind, so that it can be asked of a randomised copy.
+        explainer: the method on the classifier that is judged.
+    """
+
+    name: str
+    make: Callable[[Classifier], Explainer]
+    explainer: Explainer
+
+    def method(self, classifier: Classifier) -> Explainer:
+        """The method on this classifier, or on a copy of it."""
+        return self.explainer if classifier is self.explainer.classifier else self.make(classifier)
+
+
+def judge(
+    entrant: Entrant, photos: Sequence[Answered], protocol: Protocol, *, again: bool
+) -> tuple[list[dict[str, Any]], Explanation]:
+    """Numbers of each photo, in order, and the maps.
+
+    The map is that of the photo's class, which is the likeliest. A photo whose map is not finite has no numbers, and
+    its row says so.
+
+    Args:
+        entrant: the method.
+        photos: that count.
+        protocol: how.
+        again: also what needs the method to be asked again.
+    """
+    explainer = entrant.explainer
+    classifier = explainer.classifier
+    pixels = classifier.prepare([answer.photo.path for answer in photos])
+    classes = PerImage([answer.predicted for answer in photos])
+    with measured(classifier.device) as cost:
+        explanation = explainer(pixels, classes, on_nan="skip")
+    sound = [place for place in range(len(photos)) if place not in explanation.not_finite]
+    each = {
+        "forwards": cost.forwards / len(photos),
+        "backwards": cost.backwards / len(photos),
+        "milliseconds": 1000 * cost.seconds / len(photos),
+        "megabytes": None if cost.megabytes is None else cost.megabytes / len(photos),
+    }
+    rows = [
+        {**protocol.conditions(), "precision": classifier.precision, **each, "status": "judged", "error": None}
+        | ({} if place in sound else {"status": "not finite", "error": "the map holds NaN or infinity"})
+        for place in range(len(photos))
+    ]
+    if sound:
+        part = join([explanation[place] for place in sound])
+        found = _numbers(entrant, [photos[place] for place in sound], pixels[sound], part, protocol, again)
+        for name, values in found.items():
+            for place, value in zip(sound, values.tolist(), strict=True):
+                rows[place][name] = None if math.isnan(value) else value
+    return rows, explanation
+
+
+def _numbers(
+    entrant: Entrant,
+    photos: Sequence[Answered],
+    pixels: Tensor,
+    explanation: Explanation,
+    protocol: Protocol,
+    again: bool,
+) -> dict[str, Tensor]:
+    """Every metric that applies, (B,) each, by its column; what it needs is computed once."""
+    classifier = entrant.explainer.classifier
+
+    @functools.cache
+    def material(needs: Needs) -> tuple[Any, ...] | None:
+        match needs:
+            case "maps":
+                return (explanation,)
+            case "curves":
+                return (_curves(classifier, pixels, explanation, protocol),)
+            case "token curves":
+                return _token_curves(classifier, pixels, explanation, protocol)
+            case "region":
+                return _regions(photos, explanation)
+            case "several targets":
+                asked = PerImage([[answer.predicted, answer.second, answer.least] for answer in photos])
+                return (entrant.explainer(pixels, asked),)
+            case "method":
+                return entrant.method, classifier, pixels, PerImage([answer.predicted for answer in photos])
+            case _:
+                return None
+
+    wanted = [metric for metric in protocol.metrics if again or metric.needs not in AGAIN]
+    given = [(metric, material(metric.needs)) for metric in wanted]
+    return {metric.column: metric.measure(*found)[:, 0] for metric, found in given if found is not None}
+
+
+def _curves(classifier: Classifier, pixels: Tensor, explanation: Explanation, protocol: Protocol) -> Curves:
+    return curves(
+        classifier,
+        pixels,
+        explanation,
+        fill=protocol.fill,
+        steps=protocol.steps,
+        level=protocol.level,
+        seed=protocol.seed,
+    )
+
+
+def _token_curves(
+    classifier: Classifier, pixels: Tensor, explanation: Explanation, protocol: Protocol
+) -> tuple[Curves] | None:
+    if classifier.tokens is None or classifier.tokens.cannot_drop is not None:
+        return None
+    return (token_curves(classifier, pixels, explanation, steps=protocol.steps, seed=protocol.seed),)
+
+
+def _regions(photos: Sequence[Answered], explanation: Explanation) -> tuple[Explanation, Tensor] | None:
+    """Where the objects are, in the frame of the maps; None where nobody knows of any of these photos."""
+    pairs = [(answer.photo, geometry) for answer, geometry in zip(photos, explanation.geometries, strict=True)]
+    if all(photo.mask is None and not photo.boxes for photo, _ in pairs):
+        return None
+    return explanation, torch.stack([region_in(photo, geometry) for photo, geometry in pairs])
+
+
+def region_in(photo: Judged, geometry: Geometry) -> Tensor:
+    """The share of each pixel of the frame that is object, (H, W), float64: its mask, else its boxes; all 0 without."""
+    mask = photo.region(geometry.photo)
+    if mask is not None:
+        return geometry.mask_to_frame(mask).double()
+    boxes = torch.tensor(photo.boxes, dtype=torch.float64).view(-1, 4)
+    return region_of_boxes(geometry.boxes_to_frame(boxes), geometry.frame)

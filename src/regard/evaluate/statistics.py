@@ -1,0 +1,167 @@
+"""What numbers of single photos say together: means, differences of methods, many comparisons.
+
+A number that a photo does not have is NaN; it is left out and counted. The order of the photos changes nothing, to the
+last bit: values are sorted before anything is drawn or summed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.errors import MetricError
+from regard.training.figures import bootstrap_interval
+
+FLIPS = 10_000
+"""Random sign flips of a permutation test."""
+EXACT_UP_TO = 12
+"""Pairs up to which all 2ⁿ sign flips are counted instead."""
+FLIPPED_TOGETHER = 2**20
+"""Signs that are drawn at once."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over photos.
+
+    Attributes:
+        mean: NaN where no photo has a value.
+        interval: 95 % of the bootstrap over photos; None where all values are alike, or there are none, of which it
+            would say nothing.
+        photos: that have a value.
+        missing: photos whose value is NaN.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None
+    photos: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class PairedDifference(Estimate):
+    """The mean of first − second over the photos that have both; `missing` lack one of them, or both.
+
+    Attributes:
+        p_value: how often chance alone makes the mean difference at least as large in either direction, if each photo's
+            difference were as likely to have the other sign; NaN where no photo has both values.
+    """
+
+    p_value: float
+
+
+def interval(values: Sequence[float] | Tensor, seed: int) -> Estimate:
+    """The mean of some photos' values (n,), and where 95 % of the means of n photos drawn from them lie.
+
+    A percentile bootstrap over photos (1,000 draws).
+
+    Raises:
+        MetricError: a value is infinite, or values are not (n,).
+    """
+    found = _values(values)
+    known = found[~found.isnan()]
+    return Estimate(_mean(known), bootstrap_interval(known, seed), len(known), len(found) - len(known))
+
+
+def paired(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor, seed: int) -> PairedDifference:
+    """How much larger `first` is than `second` on the same photos, both (n,) in the same order.
+
+    The p value is that of a two-sided sign-flip permutation test of the mean difference d: with k of N flips of which
+    |Σ s_i d_i| ≥ |Σ d_i|,
+
+        p = (1 + k) / (1 + N)
+
+    N = 10,000 random flips; up to 12 photos the 2ⁿ − 1 flips other than none, which makes p exact. It is the same for
+    (second, first), and never 0.
+
+    Args:
+        first: NaN where a photo has no value.
+        second: likewise.
+        seed: of bootstrap and flips.
+
+    Raises:
+        MetricError: a value is infinite, or first and second have not the same photos.
+    """
+    one, two = _values(first), _values(second)
+    if len(one) != len(two):
+        raise MetricError("paired values are of the same photos", came=f"{len(one)} and {len(two)}")
+    differences = one - two
+    known = differences[~differences.isnan()]
+    return PairedDifference(
+        _mean(known),
+        bootstrap_interval(known, seed),
+        len(known),
+        len(differences) - len(known),
+        _sign_flip_p_value(known, seed),
+    )
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """P values of m comparisons, adjusted so that one false alarm among all of them is as rare as p says (Holm 1979).
+
+        p̃_(i) = max_{j ≤ i} min(1, (m − j + 1) p_(j)) ,     p_(1) ≤ … ≤ p_(m)
+
+    In the order given. NaN, a comparison that could not be made, stays NaN and is not counted in m.
+
+    Raises:
+        MetricError: a p value is no probability.
+    """
+    wrong = [value for value in p_values if value < 0 or value > 1]
+    if wrong:
+        raise MetricError("a p value is a probability", came=f"{wrong[0]}", expected="0 to 1")
+    made = sorted((value, place) for place, value in enumerate(p_values) if not math.isnan(value))
+    adjusted = [math.nan] * len(p_values)
+    least = 0.0
+    for rank, (value, place) in enumerate(made):
+        least = max(least, min(1.0, (len(made) - rank) * value))
+        adjusted[place] = least
+    return tuple(adjusted)
+
+
+def _values(values: Sequence[float] | Tensor) -> Tensor:
+    found = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    if found.dim() != 1 or bool(found.isinf().any()):
+        raise MetricError(
+            "values of photos are finite numbers, or NaN where a photo has none",
+            came="infinity" if found.dim() == 1 else f"{tuple(found.shape)}",
+            expected="(n,)",
+        )
+    return found
+
+
+def _mean(values: Tensor) -> float:
+    return math.fsum(values.tolist()) / len(values) if len(values) else math.nan
+
+
+def _sign_flip_p_value(differences: Tensor, seed: int) -> float:
+    """Sizes alone are flipped: the flips of d and of −d are the same."""
+    if len(differences) == 0:
+        return math.nan
+    sizes = differences.abs().sort().values
+    observed, rounding = abs(math.fsum(differences.tolist())), 1e-12 * float(sizes.sum())
+    as_large = flips = 0
+    for kept in _all_flips(len(sizes)) if len(sizes) <= EXACT_UP_TO else _random_flips(len(sizes), seed):
+        as_large += int(((2 * (kept @ sizes) - sizes.sum()).abs() >= observed - rounding).sum())
+        flips += len(kept)
+    return (1 + as_large) / (1 + flips)
+
+
+def _all_flips(count: int) -> Iterator[Tensor]:
+    """Which signs stay, 1, and which change, 0, in every flip but none: (2ⁿ − 1, n)."""
+    yield torch.tensor(list(itertools.product((1.0, 0.0), repeat=count))[1:], dtype=torch.float64)
+
+
+def _random_flips(count: int, seed: int) -> Iterator[Tensor]:
+    """The same, drawn: eight signs are the bits of a byte."""
+    generator = torch.Generator().manual_seed(seed)
+    at_once = max(1, FLIPPED_TOGETHER // count)
+    for start in range(0, FLIPS, at_once):
+        size = min(at_once, FLIPS - start), -(-count // 8)
+        drawn = torch.randint(256, size, dtype=torch.uint8, generator=generator).numpy()
+        yield torch.from_numpy(np.unpackbits(drawn, axis=1, count=count)).double()

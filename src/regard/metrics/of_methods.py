@@ -1,0 +1,69 @@
+"""Metrics that ask a method again: of moved pictures, of randomised weights. The method comes as a callable."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from regard.metrics.metric import MapMetric, Needs
+from regard.metrics.randomisation import Method, Part, held, randomisation_correlation, randomised
+from regard.metrics.sensitivity import max_sensitivity
+from regard.models.classifier import Classifier
+
+
+class MaxSensitivity(MapMetric):
+    """How far a map moves when its picture hardly does (Yeh et al. 2019). See `sensitivity.max_sensitivity`.
+
+    Args:
+        radius: of the moves, as a share of the picture's range; 0.02.
+        samples: moves a picture; 10.
+        seed: of the moves.
+    """
+
+    name: ClassVar[str] = "max-sensitivity"
+    summary: ClassVar[str] = "largest relative change of the map when the picture hardly changes"
+    needs: ClassVar[Needs] = "method"
+    rule: ClassVar[str] = "Euclidean norm of the raw map"
+    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+
+    def __init__(self, radius: float = 0.02, samples: int = 10, seed: int = 0) -> None:
+        super().__init__(radius=float(radius), samples=samples, seed=seed)
+        self.radius, self.samples, self.seed = float(radius), samples, seed
+
+    @property
+    def column(self) -> str:
+        return self.name
+
+    def measure(self, method: Method, classifier: Classifier, pixels: Tensor, targets: Any) -> Tensor:
+        explainer, asked = method(classifier), held(classifier, pixels, targets)
+        return max_sensitivity(lambda moved: explainer(moved, asked).maps, pixels, self.radius, self.samples, self.seed)
+
+
+class Randomisation(MapMetric):
+    """|ρ| with the map of the same class once weights are shuffled, ρ the rank correlation (Adebayo et al. 2018).
+
+    1: the map does not hang on those weights, or only turns its sign. See `randomisation.randomisation_correlation`.
+
+    Args:
+        part: "head", "last block" or "all".
+        seed: of the shuffling.
+    """
+
+    name: ClassVar[str] = "randomisation"
+    summary: ClassVar[str] = "size of the rank correlation with the map after weights are shuffled"
+    needs: ClassVar[Needs] = "method"
+    rule: ClassVar[str] = "size of the correlation of ranks of the raw signed maps, ties averaged"
+    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+
+    def __init__(self, part: Part = "head", seed: int = 0) -> None:
+        super().__init__(part=part, seed=seed)
+        self.part, self.seed = part, seed
+
+    @property
+    def column(self) -> str:
+        return f"{self.name}-{self.part.replace(' ', '-')}"
+
+    def measure(self, method: Method, classifier: Classifier, pixels: Tensor, targets: Any) -> Tensor:
+        copies = [randomised(classifier, self.part, self.seed)]
+        return randomisation_correlation(method, classifier, pixels, copies, targets).signed[0].abs()

@@ -1,0 +1,206 @@
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from regard.cli.app import main
+from regard.evaluate import contest
+from regard.explainers.attention import AttentionMap
+from regard.runs import read_run
+
+from ..evaluate.pictures import LABELS, photos_in, tiny_cnn, tiny_vit
+
+FEW = "--metrics average-drop,deletion,gini,pointing-game,class-sensitivity,rank-correlation --steps 3 --again-photos 2"
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path, capsys):
+    """Runs `regard evaluate …` in a directory with six photos, of which the tiny classifiers are right about some."""
+    known = {"vit": tiny_vit(), "cnn": tiny_cnn()}
+    monkeypatch.setattr("regard.models.catalog.load", lambda name, **_: known[name])
+    monkeypatch.setattr("regard.models.catalog.DEFAULT", "vit")
+    monkeypatch.chdir(tmp_path)
+    paths = photos_in(tmp_path / "photos", 6)
+    right = known["vit"](known["vit"].prepare(paths)).argmax(1).tolist()
+    other = known["cnn"](known["cnn"].prepare(paths)).argmax(1).tolist()
+    labels = [
+        *right[:4],
+        *(other[place] if other[place] != right[place] else (right[place] + 1) % 5 for place in (4, 5)),
+    ]
+    lines = [f"photos/{path.name},{LABELS[label]},2,4,20,30" for path, label in zip(paths, labels, strict=True)]
+    Path("photos.csv").write_text("\n".join(["file,label,x1,y1,x2,y2", *lines, ""]), encoding="utf-8")
+
+    def run(text):
+        monkeypatch.setattr(sys, "argv", ["regard", "evaluate", *shlex.split(text)])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_the_table_has_the_methods_the_controls_and_the_photos_that_count(evaluate):
+    code, out, err = evaluate(f"photos.csv --methods attention,rollout {FEW} --run here --json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert {one["method"] for one in found["methods"]} == {"attention", "rollout", "random", "centre", "edges", "ones"}
+    assert {one["photos"] for one in found["methods"]} == {4}
+    assert found["gate"]["vit"] | {"confidence": 0} == {
+        "photos": 6,
+        "labelled": 6,
+        "right": 4,
+        "counted": 4,
+        "failed": 0,
+        "confidence": 0,
+    }
+    assert "4 of 6 labelled photos are classified rightly (66.7%)" in err
+    assert "forward passes in all" in err
+    for one in found["methods"]:
+        assert 0 <= one["average-drop-0.5"]["mean"] <= 1
+        assert one["pointing-game"]["photos"] == 4
+        assert one["class-sensitivity-1"]["photos"] + one["class-sensitivity-1"]["missing"] == 2
+        assert one["cost"]["forwards"] >= 1
+    assert len(found["overlap"]) == 6 * 5 // 2
+    ends = {best_of(found, name) for name in found["metrics"]} | {"random"}
+    assert found["differences"]
+    assert all({one["first"], one["second"]} & ends for one in found["differences"])
+    rows = read_run(Path("here")).rows
+    assert sum(row["kind"] == "judged" for row in rows) == 6 * 4
+    assert all(row["fill"] for row in rows if row["kind"] == "judged")
+    assert "| attention | 4 |" in Path("here/table.md").read_text()
+
+
+def best_of(found, metric):
+    """The method of the best mean in a table's JSON."""
+    sign = {True: 1, False: -1, None: 0}[found["metrics"][metric]["higher_is_better"]]
+    known = [one for one in found["methods"] if one[metric]["photos"]]
+    return max(known, key=lambda one: (sign * one[metric]["mean"], one["method"]))["method"]
+
+
+def test_the_printed_table_is_readable_and_written_where_one_likes(evaluate):
+    code, out, _ = evaluate(f"photos.csv --methods attention {FEW} --run here --table docs/table.md")
+    assert code == 0
+    assert "average-drop-0.5: share of the probability lost" in out
+    assert "\tbest" in out
+    assert Path("docs/table.md").read_text() == Path("here/table.md").read_text()
+
+
+def test_a_stopped_run_goes_on_and_ends_with_the_same_numbers(evaluate, monkeypatch):
+    command = f"photos.csv --methods attention,rollout {FEW} --json"
+    _, whole, _ = evaluate(f"{command} --run whole")
+    plain, calls = contest.judge, []
+
+    def stopping(*given, **named):
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(*given, **named)
+
+    monkeypatch.setattr(contest, "judge", stopping)
+    code, _, err = evaluate(f"{command} --run parts")
+    assert code == 1
+    assert "--run parts to go on" in err
+    monkeypatch.setattr(contest, "judge", plain)
+    explained = []
+    monkeypatch.setattr(AttentionMap, "_explain", _noting(AttentionMap._explain, explained))
+    code, parts, err = evaluate(f"{command} --run parts")
+    assert code == 0, err
+    first, second = json.loads(whole), json.loads(parts)
+    for found in (first, second):
+        found.pop("run")
+        for one in found["methods"]:
+            one.pop("cost")
+    assert first == second
+
+
+def _noting(plain, calls):
+    def explain(self, pixels, question):
+        calls.append(len(pixels))
+        return plain(self, pixels, question)
+
+    return explain
+
+
+def test_a_photo_that_changed_is_judged_anew(evaluate):
+    command = f"photos.csv --methods attention {FEW} --run here --json"
+    evaluate(command)
+    Path("here/manifest.json").unlink()
+    photos_in(Path("photos"), 1, seed=9)
+    code, out, err = evaluate(command)
+    assert code == 0, err
+    rows = read_run(Path("here")).rows
+    digests = {row["photo_sha256"] for row in rows if row["image"] == "photos/n00.png"}
+    assert len(digests) == 1
+    assert json.loads(out)["gate"]["vit"]["photos"] == 6
+
+
+def test_settings_reach_the_method_and_name_its_row(evaluate):
+    code, out, err = evaluate(f"photos.csv --methods smooth-cdam:samples=2,smooth-cdam:samples=3 {FEW} --json")
+    assert code == 0, err
+    assert {"smooth-cdam:samples=2", "smooth-cdam:samples=3"} <= {one["method"] for one in json.loads(out)["methods"]}
+
+
+def test_a_method_that_does_not_fit_is_skipped_with_its_reason(evaluate):
+    code, out, err = evaluate(f"photos --classifier cnn --methods cdam,grad-cam {FEW} --json")
+    assert code == 0, err
+    assert "cdam" in json.loads(out)["skipped"]
+    assert "skipped cdam:" in err
+
+
+def test_several_classifiers_stand_in_one_table_only_if_that_is_meant(evaluate):
+    code, _, err = evaluate(f"photos.csv --classifier vit,cnn --methods grad-cam {FEW}")
+    assert code == 2
+    assert "--across-models" in err
+    code, out, err = evaluate(f"photos.csv --classifier vit,cnn --methods grad-cam {FEW} --across-models --json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["differences"] == []
+    by_name = {one["method"]: one for one in found["methods"]}
+    assert {"grad-cam on vit", "grad-cam on cnn"} <= by_name.keys()
+    assert by_name["grad-cam on vit"]["accuracy"] == pytest.approx(4 / 6)
+    assert 0 < by_name["grad-cam on cnn"]["clean_probability"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("nowhere", "nowhere"),
+        ("photos.csv --methods no-such", "no method 'no-such'"),
+        ("photos.csv --metrics no-such", "no metric 'no-such'"),
+        ("photos.csv --metrics average-drop:share=7", "share"),
+        ("photos.csv --metrics gini:colour=red", "colour"),
+        ("photos.csv --fill tar", "no such fill"),
+        ("photos.csv --where split=val", "split"),
+        ("photos.csv --methods tame:nowhere.safetensors", "no method 'tame'"),
+        ("photos.csv --boxes nowhere.csv", "nowhere.csv"),
+    ],
+)
+def test_wrong_use_is_said_in_words_before_any_run(evaluate, arguments, words):
+    code, _, err = evaluate(arguments)
+    assert code in (1, 2)
+    assert words in err
+    assert "Traceback" not in err
+    assert not Path("regard-runs").exists()
+
+
+def test_a_run_of_another_protocol_is_not_continued(evaluate):
+    evaluate(f"photos.csv --methods attention {FEW} --run here")
+    Path("here/manifest.json").unlink()
+    code, _, err = evaluate(f"photos.csv --methods attention {FEW} --run here --fill blur")
+    assert code == 2
+    assert "asked something else" in err
+
+
+def test_photos_of_which_none_counts_give_an_empty_table_that_says_so(evaluate):
+    text = Path("photos.csv").read_text()
+    kept = [line for line in text.splitlines() if not any(f"n{number:02d}" in line for number in range(4))]
+    Path("wrong.csv").write_text("\n".join([*kept, ""]))
+    code, _, err = evaluate(f"wrong.csv --methods attention {FEW}")
+    assert code == 1
+    assert "no photo counts" in err

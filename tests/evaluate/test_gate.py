@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from regard.evaluate.gate import Answered, Gate, answered
+from regard.evaluate.judged import Judged
+
+from .pictures import LABELS, photos_in, tiny_cnn
+
+
+@pytest.fixture
+def asked(tmp_path):
+    classifier, paths = tiny_cnn(), photos_in(tmp_path, 3)
+    logits = classifier(classifier.prepare(paths))
+    return classifier, paths, logits.argsort(dim=1, descending=True), logits.softmax(1).amax(1)
+
+
+def test_a_photo_counts_whose_likeliest_class_is_its_label_by_name_or_index(asked):
+    classifier, paths, order, chances = asked
+    first = int(order[0, 0])
+    for label in (first, str(first), LABELS[first]):
+        (answer,) = answered(classifier, [Judged(paths[0], label)])
+        assert (answer.label, answer.predicted, answer.status) == (first, first, "counts")
+        assert (answer.second, answer.least) == (int(order[0, 1]), int(order[0, -1]))
+        assert answer.probability == pytest.approx(float(chances[0]), abs=1e-6)
+
+
+def test_another_label_excludes_the_photo_and_none_or_an_unknown_one_does_not(asked):
+    classifier, paths, order, _ = asked
+    wrong, unknown, nothing = answered(
+        classifier, [Judged(paths[0], int(order[0, 1])), Judged(paths[1], "unicorn"), Judged(paths[2])]
+    )
+    assert wrong.status == "misclassified"
+    assert (unknown.status, unknown.label) == ("counts", None)
+    assert (nothing.status, nothing.label) == ("counts", None)
+
+
+def test_a_photo_that_cannot_be_read_fails_alone_with_the_reason(asked, tmp_path):
+    classifier, paths, order, _ = asked
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    failed, good = answered(classifier, [Judged(broken, 0), Judged(paths[0], int(order[0, 0]))])
+    assert failed.status == "failed"
+    assert "broken.png" in failed.error
+    assert good.status == "counts"
+
+
+def test_the_gate_states_accuracy_of_labelled_photos_and_confidence_of_those_that_count():
+    def answer(label, predicted, chance, status):
+        return Answered(Judged("photo"), label, predicted, 1, 2, chance, status)
+
+    gate = Gate.of(
+        [
+            answer(0, 0, 0.9, "counts"),
+            answer(1, 0, 0.99, "misclassified"),
+            answer(None, 3, 0.5, "counts"),
+            answer(None, None, None, "failed"),
+        ]
+    )
+    assert gate == Gate(photos=3, labelled=2, right=1, counted=2, failed=1, confidence=pytest.approx(0.7))
+    assert "1 of 2 labelled photos are classified rightly (50.0%)" in gate.words()
+    assert "2 of 3 count" in gate.words()
+    assert "1 could not be read" in gate.words()
+
+
+def test_measurements_have_no_probability(tmp_path):
+    (answer,) = answered(tiny_cnn(outputs="scalar"), [Judged(photos_in(tmp_path, 1)[0])])
+    assert answer.probability is None
+    assert Gate.of([answer]).confidence is None
+
+
+def test_an_answer_survives_its_row(asked):
+    classifier, paths, order, _ = asked
+    photo = Judged(paths[0], int(order[0, 0]))
+    (answer,) = answered(classifier, [photo])
+    assert Answered.of_row(photo, answer.row()) == answer
+    assert torch.is_grad_enabled()

@@ -4,16 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PHOTOS := embedded/src/regard_embedded/photos
 THREADS ?= 2
+BENCH := .venv-bench
+BENCHMARKS := $(filter-out benchmarks/peers_%.py,$(wildcard benchmarks/*.py))
 # named, since a comma written inside a $(call …) would end its argument
+BENCH_EXTRAS := embedded,evaluate,timm,torchvision,baselines
 TEST_EXTRAS := embedded,evaluate,timm,torchvision,transformers,baselines,train,export,cluster,web,test
 DOCS_EXTRAS := embedded,docs
 
 .PHONY: demo test check bench docs clean
 
-# install(marker, extras): one marker file per set of packages, remade when what it depends on changes
+# install(extras), into the environment of the marker: one marker file per set of packages, remade when what it depends
+# on changes
 define install
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt -e embedded -e ".[$(1)]"
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt -e embedded -e ".[$(1)]"
 	touch $@
 endef
 
@@ -29,6 +33,14 @@ $(VENV)/.check: $(VENV)/.test
 $(VENV)/.docs: pyproject.toml embedded/pyproject.toml constraints.txt
 	$(call install,$(DOCS_EXTRAS))
 
+# the peers of benchmarks/metrics.py are not for the environment that the tests run in
+$(BENCH)/.bench: pyproject.toml embedded/pyproject.toml constraints.txt
+	$(call install,$(BENCH_EXTRAS))
+
+$(BENCH)/.peers: $(BENCH)/.bench benchmarks/peers.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers.txt
+	touch $@
+
 demo: $(VENV)/.demo
 	$(BIN)/regard explain $(PHOTOS)/church-*.jpg $(PHOTOS)/french-horn-4.jpg $(PHOTOS)/parachute-1.jpg $(PHOTOS)/pair-*.jpg \
 	    --classifier regard:vit-small --method cdam --run regard-runs/demo-vit-small --force
@@ -43,11 +55,11 @@ check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
-	for file in benchmarks/*.py; do OMP_NUM_THREADS=$(THREADS) $(BIN)/python $$file || exit 1; done
+bench: $(BENCH)/.peers
+	for file in $(BENCHMARKS); do OMP_NUM_THREADS=$(THREADS) $(BENCH)/bin/python $$file || exit 1; done
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) site .pytest_cache .mypy_cache .ruff_cache .hypothesis

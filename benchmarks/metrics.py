@@ -15,7 +15,6 @@ so many times the windows a pass.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -38,7 +37,7 @@ sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file_
 
 PEERS = ("quantus", "torchcam", "grad-cam", "captum")
 CPU = torch.device("cpu")
-REAL, RANDOM = NETWORKS
+REAL, RANDOM, TRANSFORMER = NETWORKS
 
 
 @dataclass(frozen=True)
@@ -67,25 +66,36 @@ class Contest:
 CURVES_BUDGETS = {"as many forwards, in regard's chunks": "≥ 0.91", "Quantus, once for each curve": "≥ 3"}
 CURVES_NOTE = """
 The budget of 1.1 forwards is 0.91 the other way round. Values agree on the same order, which is given as a map of
-ranks, so that no tie rule matters. Both need a forward for each point of each curve, and on a CPU the network is
-nearly all of the time: three times faster than Quantus would need a third of the passes. What regard saves is Quantus'
-sort of channels, its copies and its comparison of every picture with the original, at every step. At its defaults of
-one feature a step, Quantus would take 172,800 passes a photo and curve at this frame, 150,528 at 224 pixels.
+ranks, so that no rule of ties matters. Quantus sorts the channels of a pixel apart, so its order names them one after
+the other. All need a forward for each point of each curve, and on a CPU the network is nearly all of the time: three
+times faster than Quantus in float32 would need a third of the passes, which no exact curve has. What regard saves is
+the sort of channels, the copies, and the comparison of every picture with the original at every step; against
+torch-cam what large chunks cost the caches. At its default of one feature a step Quantus would take 172,800 passes a
+photo and curve at this frame, 150,528 at 224 pixels.
 """
 ROAD_NOTE = """
-Most and least relevant first, nine levels, no noise, so that values can be equal. All of the time is the sparse
-systems. pytorch-grad-cam builds each by writing into a matrix of lists, which regard does not; the rest of both is the
-factorisation by SuperLU, for which regard says that the matrix is symmetric.
+Most and least relevant first, nine levels, no noise, so that values can be equal. Nearly all of the time are the sparse
+systems, one for each picture, level and order. pytorch-grad-cam writes each into a matrix of lists, about half of its
+time, which regard saves; the rest is the factorisation by SuperLU on either side, for which regard says that the
+matrix is symmetric.
 """
 SCORE_NOTE = """
-Both pass every different channel's picture through the network; regard leaves out those that are constant, as dead
-channels are, and takes equal ones once. Correlation instead of equality: pytorch-grad-cam enlarges the masks with the
-corners aligned, regard, as all else here, by cells. It keeps all masked pictures at once, B × C × 3 × H × W numbers: of
-a ResNet-50's last layer 1.2 GB a photo.
+Both pass every different masked picture through the network; regard leaves out channels that are constant, as dead
+ones are, and takes equal ones once: its factor is the share of channels that are left. Correlation instead of
+equality, since pytorch-grad-cam enlarges masks with their corners aligned, regard by cells, as everything else here.
+It keeps all masked pictures at once, B × C × 3 × H × W numbers: of a ResNet-50's last layer 1.2 GB a photo.
 """
 ABLATION_NOTE = """
-The closed form: behind the layer are a pool and a linear head, so no channel needs a pass. pytorch-grad-cam runs the
-whole network for each; its weights are differences of logits that agree in most digits, rounded in float32.
+Behind the layer are a pool and a linear head, so that regard needs no pass of any channel: the closed form.
+pytorch-grad-cam runs the whole network for each. Its weights are differences of float32 logits that agree in most
+digits; a loop in float64 agrees with regard to 1e-6 (random ResNet-18), and with pytorch-grad-cam to 5e-3.
+"""
+OCCLUSION_NOTE = """
+One pass a window on either side; what differs is the size of chunks, and that regard makes no copy for each channel.
+"""
+RISE_NOTE = """
+The second loop is the older way, by scikit-image. A mask is 200 kB; regard's product takes about as long as writing
+them does.
 """
 CONTESTS = {
     "exact": Contest(
@@ -149,14 +159,15 @@ CONTESTS = {
         photos=2,
         rounds=3,
         budgets={},
+        notes=OCCLUSION_NOTE,
     ),
     "rise-masks": Contest(
         "1,000 masks of RISE, 224 pixels, no network",
-        peers_maps.rise_masks,
+        lambda _: peers_maps.rise_masks(),
         photos=0,
         rounds=9,
-        budgets={"interpolate and crop, a mask at a time": "≥ 10", "skimage's resize and crop, a mask at a time": ""},
-        notes="The second is how the paper's code makes them.",
+        budgets={"interpolate and crop, a mask at a time": "≥ 10"},
+        notes=RISE_NOTE,
     ),
 }
 HALF_TITLE = "bfloat16: how far areas move"
@@ -243,8 +254,9 @@ def _highest() -> float:
 
 def half_precision(quick: bool) -> list[str]:
     lines = ["| network | bfloat16 | insertion | deletion |", "| --- | --- | --- | --- |"]
-    for network in NETWORKS:
-        for way, areas in peers_curves.half_precision(network, 1 if quick else 4).items():
+    for network, names in {REAL: peers_curves.PHOTOS, TRANSFORMER: peers_curves.CHURCHES}.items():
+        paths = peers_curves.photos(1 if quick else 4, names)
+        for way, areas in peers_curves.half_precision(network, paths).items():
             insertion, deletion = areas.amax(dim=0).tolist()
             lines.append(f"| {network} | {way} | {insertion:.4f} | {deletion:.4f} |")
             print(lines[-1], flush=True)
@@ -270,7 +282,6 @@ def main() -> None:
     parser.add_argument("--part", choices=[*CONTESTS], help="only this table, printed")
     parser.add_argument("--peak", nargs=3, metavar=("PART", "SIDE", "PHOTOS"), help="print one side's peak and leave")
     arguments = parser.parse_args()
-    os.environ["TQDM_DISABLE"] = "1"  # their progress bars
     warnings.filterwarnings("ignore", module="quantus")
     if arguments.peak:
         name, side, photos = arguments.peak

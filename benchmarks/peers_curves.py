@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ Sides = dict[str, Callable[[], Tensor | None]]
 NETWORKS = {
     "EfficientNet-Lite0": ("regard:efficientnet-lite0", {}),
     "ResNet-18, random weights": ("torchvision:resnet18", {"pretrained": False}),
+    "ViT-S/16": ("regard:vit-small", {}),
 }
+CHURCHES = ("church-3", "french-horn-4", "parachute-1", "church-5")
+"""Photos of what the ViT-S/16 knows, ten classes."""
 PHOTOS = ("bagel", "gondola", "harp", "indian-elephant", "pickup", "bell-cote", "book-jacket", "crock-pot")
 FRAME, STEPS = 240, 30
 """57,600 pixels, 1,920 a step. Quantus counts the channels of a pixel apart and takes steps of so many features that
 divide H·W: whole pixels need a frame and steps that 3 divides. Percentiles of ROAD are whole pixels here, too."""
-LEVELS, HALF_STEPS = 10, 10
+LEVELS = 10
+HALF_STEPS, HALF_FRAME = 10, 224
 TORCHCAM_BATCH = 32
 
 
@@ -63,13 +67,13 @@ def classifier_of(network: str, frame: int, **arguments: object) -> regard.Class
     return regard.Classifier(loaded.network, preparation, name=name, precision=loaded.precision)
 
 
-def photos(count: int) -> list[Path]:
+def photos(count: int, names: Sequence[str] = PHOTOS) -> list[Path]:
     found = {photo.path.stem: photo.path for photo in import_optional("regard_embedded", "embedded").photos()}
-    return [found[name] for name in PHOTOS[:count]]
+    return [found[name] for name in names[:count]]
 
 
-def judged(classifier: regard.Classifier, pictures: int) -> Judged:
-    pixels = classifier.prepare(photos(pictures))
+def judged(classifier: regard.Classifier, paths: Sequence[Path]) -> Judged:
+    pixels = classifier.prepare(paths)
     explained = regard.GradCAM(classifier)(pixels)
     return Judged(classifier, pixels, ordered(explained, pixels))
 
@@ -83,7 +87,7 @@ def ordered(explained: regard.Explanation, pixels: Tensor) -> regard.Explanation
 
 def both(network: str, pictures: int) -> Sides:
     """Insertion and deletion, (B, 2, S+1): the least relevant removed first, then the most relevant."""
-    given = judged(classifier_of(network, FRAME), pictures)
+    given = judged(classifier_of(network, FRAME), photos(pictures))
 
     def by_regard() -> Tensor:
         found = curves(given.classifier, given.pixels, given.explanation, steps=STEPS)
@@ -127,7 +131,7 @@ def by_torchcam(given: Judged, steps: int, answer: Callable[[Tensor], Tensor] | 
     metrics = import_optional("torchcam.metrics", "baselines")
     kept = []
 
-    class Keeping(metrics.DeletionInsertionMetric):  # type: ignore[name-defined, misc]
+    class Keeping(metrics.DeletionInsertionMetric):
         """Also tells the curves, of which the metric itself keeps the mean areas."""
 
         def _compute_curves(self, *materials: Any) -> Any:
@@ -175,7 +179,7 @@ def softmax(logits: Tensor) -> Tensor:
 
 def road(network: str, pictures: int) -> Sides:
     """The least and the most relevant 10 … 90 % removed and interpolated without noise, (B, 2, 9)."""
-    given = judged(classifier_of(network, FRAME), pictures)
+    given = judged(classifier_of(network, FRAME), photos(pictures))
 
     def by_regard() -> Tensor:
         found = curves(given.classifier, given.pixels, given.explanation, steps=LEVELS, fill=Inpaint(noise=0))
@@ -236,12 +240,12 @@ def exact(pictures: int) -> Sides:
     }
 
 
-def half_precision(network: str, pictures: int) -> dict[str, Tensor]:
+def half_precision(network: str, paths: Sequence[Path]) -> dict[str, Tensor]:
     """|ΔAUC| to float32, on the same order and classes, of insertion and deletion (B, 2), by how bfloat16 is had."""
-    given = judged(classifier_of(network, FRAME), pictures)
+    given = judged(classifier_of(network, HALF_FRAME), paths)
     ways = {
         "float32": given.classifier,
-        "weights converted, as `load` does": classifier_of(network, FRAME, precision="bfloat16"),
+        "weights converted, as `load` does": classifier_of(network, HALF_FRAME, precision="bfloat16"),
         "autocast, as of a network of one's own": regard.Classifier(
             given.network, given.classifier.preparation, precision="bfloat16"
         ),

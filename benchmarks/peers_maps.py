@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +45,10 @@ def by_grad_cam(network: str, pictures: int, kind: Callable[..., regard.Explaine
 
     def by_peer() -> Tensor:
         targets = [targets_of.ClassifierOutputTarget(index) for index in classes]
-        with getattr(there, peer)(model=classifier.network, target_layers=[layer]) as method:
+        with (
+            contextlib.redirect_stderr(io.StringIO()),  # their progress bar
+            getattr(there, peer)(model=classifier.network, target_layers=[layer]) as method,
+        ):
             return torch.from_numpy(method(plain, targets))
 
     def by_regard() -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 import regard
 from regard.evaluate.gate import answered
-from regard.evaluate.judge import Entrant, Protocol, judge, region_in
+from regard.evaluate.judge import AGAIN, Entrant, Protocol, judge, region_in
 from regard.evaluate.judged import Judged
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.registry import find
@@ -37,7 +37,7 @@ def photos(tmp_path):
 def test_every_number_is_that_of_the_metric_on_the_map_of_the_likeliest_class(photos):
     classifier = tiny_vit()
     answers = answered(classifier, photos)
-    rows, explanation = judge(entrant(regard.CDAM, classifier), answers, protocol(fill=Blur(3)), again=True)
+    rows, explanation = judge(entrant(regard.CDAM, classifier), answers, protocol(fill=Blur(3)), again=AGAIN)
     pixels = classifier.prepare([photo.path for photo in photos])
     maps = regard.CDAM(classifier)(pixels)
     assert torch.equal(explanation.maps, maps.maps)
@@ -61,7 +61,7 @@ def test_every_number_is_that_of_the_metric_on_the_map_of_the_likeliest_class(ph
 
 def test_every_row_says_how_it_was_measured_and_what_the_map_cost(photos):
     classifier = tiny_vit()
-    rows, _ = judge(entrant(regard.CDAM, classifier), answered(classifier, photos), protocol("gini"), again=False)
+    rows, _ = judge(entrant(regard.CDAM, classifier), answered(classifier, photos), protocol("gini"))
     for row in rows:
         assert {row[name] for name in ("fill", "level", "precision", "status")} == {
             "Mean()",
@@ -77,7 +77,7 @@ def test_every_row_says_how_it_was_measured_and_what_the_map_cost(photos):
 def test_what_asks_the_method_again_is_measured_only_where_that_is_wanted(photos):
     classifier = tiny_vit()
     one = entrant(regard.AttentionMap, classifier)
-    rows, _ = judge(one, answered(classifier, photos), protocol("max-sensitivity", "class-sensitivity"), again=False)
+    rows, _ = judge(one, answered(classifier, photos), protocol("max-sensitivity", "class-sensitivity"))
     assert "max-sensitivity" not in rows[0]
     assert "class-sensitivity-1" not in rows[0]
 
@@ -85,7 +85,7 @@ def test_what_asks_the_method_again_is_measured_only_where_that_is_wanted(photos
 def test_a_network_without_tokens_has_no_token_curves_and_photos_without_object_no_placement(tmp_path):
     classifier = tiny_cnn()
     answers = answered(classifier, [Judged(path) for path in photos_in(tmp_path, 2)])
-    rows, _ = judge(entrant(regard.GradCAM, classifier), answers, protocol(), again=False)
+    rows, _ = judge(entrant(regard.GradCAM, classifier), answers, protocol())
     assert "token-fidelity" not in rows[0]
     assert "pointing-game" not in rows[0]
     assert "deletion" in rows[0]
@@ -94,9 +94,9 @@ def test_a_network_without_tokens_has_no_token_curves_and_photos_without_object_
 def test_a_batch_is_judged_like_each_photo_alone(photos):
     classifier = tiny_vit()
     one, answers = entrant(regard.AttentionMap, classifier), answered(classifier, photos)
-    together, _ = judge(one, answers, protocol(), again=True)
+    together, _ = judge(one, answers, protocol(), again=AGAIN)
     for row, answer in zip(together, answers, strict=True):
-        (alone,), _ = judge(one, [answer], protocol(), again=True)
+        (alone,), _ = judge(one, [answer], protocol(), again=AGAIN)
         numbers = {name: value for name, value in row.items() if isinstance(value, float)}
         for name in numbers.keys() - {"milliseconds", "megabytes"}:
             assert alone[name] == pytest.approx(numbers[name], abs=1e-5), name
@@ -117,7 +117,7 @@ class Broken(Explainer):
 def test_a_map_that_is_not_finite_has_a_row_that_says_so_and_spoils_no_other(photos):
     classifier = tiny_vit()
     answers = answered(classifier, photos)
-    rows, _ = judge(entrant(Broken, classifier), answers, protocol("deletion", "gini"), again=False)
+    rows, _ = judge(entrant(Broken, classifier), answers, protocol("deletion", "gini"))
     assert sorted(row["status"] for row in rows) == ["judged", "judged", "not finite"]
     for row in rows:
         assert ("gini" in row) == (row["status"] == "judged")
@@ -145,7 +145,7 @@ def test_the_classifier_is_as_before_after_judging(photos):
     classifier = tiny_vit()
     before = classifier.hash
     classifier.network.train()
-    judge(entrant(find("grad-cam"), classifier), answered(classifier, photos), protocol(), again=True)
+    judge(entrant(find("grad-cam"), classifier), answered(classifier, photos), protocol(), again=AGAIN)
     assert classifier.network.training
     assert classifier.hash == before
     assert all(parameter.grad is None for parameter in classifier.network.parameters())

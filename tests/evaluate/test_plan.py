@@ -57,6 +57,14 @@ def test_slow_methods_take_the_first_of_the_photos_that_all_take():
     assert (fast.again, slow.again) == (10, 2)
 
 
+def test_slow_methods_are_asked_again_of_other_targets_alone():
+    measured = protocol("class-sensitivity", "max-sensitivity", "randomisation")
+    fast, slow = planned([entrant("fast", 9, tiny_cnn()), entrant("slow", 99, tiny_cnn())], range(50), measured, 30, 10)
+    assert fast.needs == {"several targets", "method"}
+    assert slow.needs == {"several targets"}
+    assert slow.forwards == 30 * 99 + 2 * 99
+
+
 def test_no_more_photos_are_asked_again_than_there_are():
     (plan,) = planned([entrant("fast", 1, tiny_cnn())], range(3), protocol("gini"), 60, 20)
     assert plan.again == 3
@@ -66,7 +74,7 @@ def test_no_more_photos_are_asked_again_than_there_are():
 def test_passes_are_those_of_the_map_the_curves_and_the_asking_again(make, curves):
     measured = protocol("deletion", "token-fidelity", "class-sensitivity", "max-sensitivity", "randomisation")
     (plan,) = planned([entrant("method", 3, make())], range(8), measured, 60, 2)
-    assert plan.forwards == 8 * (3 + curves) + 2 * 3 * (2 + 11 + 2)
+    assert plan.forwards == 8 * (3 + curves) + 2 * 3 * (1 + 11 + 2)
 
 
 @pytest.mark.parametrize("name", ["attention", "random", "token-ablation"])
@@ -81,5 +89,5 @@ def test_the_passes_announced_are_about_those_that_are_spent(name, tmp_path):
     made = Entrant(name, find(name), find(name)(classifier))
     (plan,) = planned([made], photos, measured, 60, 2)
     with passes.counted() as spent:
-        judge(made, photos, measured, again=False)
+        judge(made, photos, measured)
     assert spent.forwards == pytest.approx(plan.forwards, rel=0.25)

@@ -9,7 +9,7 @@ from regard.metrics.of_curves import AverageDrop, Insertion
 from regard.metrics.of_maps import ClassSensitivity, Gini
 
 
-def row(method, image, again=False, status="judged", **numbers):
+def row(method, image, again="", status="judged", **numbers):
     costs = {"classifier": "vit", "forwards": 1.0, "backwards": 0.0, "milliseconds": 2.0, "megabytes": None}
     return {
         "kind": "judged",
@@ -55,9 +55,9 @@ def test_means_and_missing_values_are_those_of_the_photos():
 
 def test_what_asks_again_counts_only_the_photos_on_which_it_was_asked():
     rows = [
-        row("a", "p0", again=True, **{"class-sensitivity-1": None}),
+        row("a", "p0", again="several targets, method", **{"class-sensitivity-1": None}),
         row("a", "p1", **{"class-sensitivity-1": None}),
-        row("a", "p2", again=True, **{"class-sensitivity-1": 0.5}),
+        row("a", "p2", again="several targets, method", **{"class-sensitivity-1": 0.5}),
     ]
     found = tabulated(rows, (ClassSensitivity(),), 0, pairs=True)
     assert found.cells["a", "class-sensitivity-1"].photos == 1

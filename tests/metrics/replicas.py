@@ -120,3 +120,18 @@ def slow_curves(value, pixels, maps, fill, steps, level, covered=None, seed=0):
                 count = math.floor(share * places + Fraction(1, 2))
                 found[float(share)].append(shown(order[:count], count == places))
     return {name: torch.stack(values).unflatten(0, maps.shape[:2]) for name, values in found.items()}
+
+
+def all_close(found, expected, tolerance=1e-4):
+    """To a share of each value: probabilities may be small."""
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found.double(), expected.double(), atol=tolerance / 1000, rtol=tolerance)
+    return True
+
+
+def equal_curves(one, other, tolerance=1e-6):
+    assert one.counts.equal(other.counts)
+    for name in ("insertion", "deletion"):
+        all_close(getattr(one, name), getattr(other, name), tolerance)
+    assert one.retained.keys() == other.retained.keys()
+    return all(all_close(one.retained[share], other.retained[share], tolerance) for share in one.retained)

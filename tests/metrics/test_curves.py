@@ -1,25 +1,20 @@
-"""Deletion and insertion: worked by hand on a sum of pixels, against plain loops, and what must change nothing."""
+"""Deletion and insertion: worked by hand on a sum of pixels, and against plain loops with one picture a pass."""
 
-import gc
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given as drawn
-from hypothesis import settings
-from hypothesis import strategies as some
-from hypothesis.extra import numpy as arrays
 
 import regard
-from regard.errors import MetricError, NotFiniteError, PixelsError
+from regard.errors import MetricError
 from regard.fills import Blur, Colour, Inpaint, Mean, Noise
 from regard.metrics.common_grid import enlarged
 from regard.metrics.curves import curves
-from regard.models import passes
+from regard.metrics.retention import softly_retained
 
-from ..explainers.networks import classifier_of, cnn, mlp_head, pixels_of, same, vit
-from .replicas import drawn_maps, given, picture_of, slow_curves, slow_enlarged, slow_ranking, summing
+from ..explainers.networks import classifier_of, cnn, mlp_head, pixels_of, vit
+from .replicas import all_close, drawn_maps, equal_curves, given, picture_of, slow_curves, slow_ranking, summing
 
 FILLS = [Mean(), Colour((0.5, -1.0, 2.0)), Blur(2.0), Noise(), Inpaint()]
 SUMS = [[1.0, 0.5], [-0.25, 2.0]]
@@ -30,24 +25,10 @@ ORDER = [[0.1, 0.3], [-2.0, 0.2]]
 def softmax_of(network):
     def value(picture, _):
         with torch.no_grad():
-            return network(picture)[0].double().exp() / network(picture)[0].double().exp().sum()
+            odds = network(picture)[0].double().exp()
+        return odds / odds.sum()
 
     return value
-
-
-def all_close(found, expected, tolerance=1e-4):
-    """To a share of each value: probabilities may be small."""
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found.double(), expected.double(), atol=tolerance / 1000, rtol=tolerance)
-    return True
-
-
-def equal_curves(one, other, tolerance=1e-6):
-    assert one.counts.equal(other.counts)
-    for name in ("insertion", "deletion"):
-        all_close(getattr(one, name), getattr(other, name), tolerance)
-    assert one.retained.keys() == other.retained.keys()
-    return all(all_close(one.retained[share], other.retained[share], tolerance) for share in one.retained)
 
 
 def test_curves_of_a_sum_on_two_by_two_places_are_the_sums_worked_by_hand():
@@ -135,23 +116,6 @@ def test_ties_follow_the_stated_order():
     assert not another.insertion.equal(found.insertion)
 
 
-def test_a_constant_map_is_a_random_order_whatever_its_value_and_grid():
-    """Enlarged, too: a constant that interpolation cannot keep would be ordered by rounding."""
-    classifier, pixels = classifier_of(cnn()), pixels_of(2)
-    expected = curves(classifier, pixels, given(classifier, pixels, torch.zeros(2, 1, 32, 32)), steps=4)
-    for value, size in ((0.1, (7, 7)), (-1 / 3, (14, 14)), (1e30, (5, 3)), (0.0, (1, 1))):
-        constant = given(classifier, pixels, torch.full((2, 1, *size), value))
-        assert equal_curves(curves(classifier, pixels, constant, steps=4), expected, 0)
-
-
-def test_a_constant_map_scores_as_random_orders_do_on_average():
-    classifier, picture = summing(8), picture_of(drawn_maps(1, 1, (8, 8), seed=4)[0, 0].tolist())
-    flat = given(classifier, picture, torch.ones(1, 1, 8, 8))
-    found = [curves(classifier, picture, flat, steps=64, seed=seed) for seed in range(60)]
-    areas = torch.cat([each.area(each.insertion) for each in found])
-    assert abs(float(areas.mean()) - float(picture.sum()) / 2) < 3 * float(areas.std()) / 60**0.5
-
-
 MAKERS = {"cnn": cnn, "vit": vit, "frame that is not square": lambda: vit(img_size=(32, 24))}
 
 
@@ -227,6 +191,25 @@ def test_what_patches_do_not_reach_is_shown_and_removed_last(frame, level):
     for end in ("insertion", "deletion"):
         all_close(getattr(found, end), expected[end])
     all_close(found.retained[0.5], expected[0.5])
+
+
+def test_a_network_that_sees_beside_its_maps_is_shown_that_part_last_and_loses_it_last():
+    """A map of the upper left 2×2 of 3×3 places; the five beside add 1 each."""
+    classifier, picture = summing(3), torch.full((1, 3, 3, 3), 1 / 3)
+    picture[0, 0, :2, :2] += torch.tensor(SUMS) - 1
+    explanation = given(classifier, picture, [[ORDER]])
+    part = (explanation.geometries[0].corner(2, 2),)
+    explanation = replace(explanation, geometries=part, pictures=explanation.pictures[:, :2, :2])
+    for level in ("pixel", "grid"):
+        found = curves(classifier, picture, explanation, steps=4, level=level)
+        assert found.insertion[0, 0].tolist() == pytest.approx([0, 0.5, 2.5, 3.5, 3.25 + 5], abs=1e-5)
+        assert found.deletion[0, 0].tolist() == pytest.approx([8.25, 7.75, 5.75, 4.75, 0], abs=1e-5)
+        assert float(found.retained[0.5]) == pytest.approx(2.5, abs=1e-5)
+    soft = softly_retained(classifier, picture, explanation).retained[1.0]
+    weights = [(value + 2) / 2.3 for row in ORDER for value in row]
+    black = -3.0  # what a place of black sums to, in prepared units
+    shown = [weight * (value - black) for weight, value in zip(weights, [v for row in SUMS for v in row], strict=True)]
+    assert float(soft) == pytest.approx(9 * black + sum(shown), abs=1e-4)
 
 
 def test_a_difference_and_a_concept_are_judged_by_their_own_values():
@@ -318,136 +301,6 @@ def test_least_first_is_what_removing_the_least_relevant_places_gives(level):
             assert float(found.least_first[image, 0, point]) == pytest.approx(float(answer), abs=1e-5)
 
 
-def test_a_batch_is_a_loop_and_its_order_nothing():
-    classifier, pixels = classifier_of(cnn()), pixels_of(4)
-    maps = drawn_maps(4, 2, (7, 7))
-    maps[:, :, ::2] = maps[:, :, ::2].clamp(min=0)
-    for fill in (Mean(), Noise(), Inpaint()):
-        together = curves(classifier, pixels, given(classifier, pixels, maps, [1, 2]), fill=fill, steps=5)
-        order = [2, 0, 3, 1]
-        other = given(classifier, pixels[order], maps[order], [1, 2])
-        permuted = curves(classifier, pixels[order], other, fill=fill, steps=5)
-        for name in ("insertion", "deletion"):
-            same(getattr(permuted, name), getattr(together, name)[order])
-        for image in range(4):
-            alone = given(classifier, pixels[[image]], maps[[image]], [1, 2])
-            single = curves(classifier, pixels[[image]], alone, fill=fill, steps=5)
-            same(single.insertion, together.insertion[[image]])
-            same(single.deletion, together.deletion[[image]])
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 100])
-def test_chunks_change_nothing(size):
-    pixels, maps = pixels_of(3), drawn_maps(3, 2, (7, 7))
-    whole, cut = classifier_of(cnn()), classifier_of(cnn())
-    passes.remember_chunk(cut, pixels[:1], size)
-    one, other = (curves(each, pixels, given(each, pixels, maps, [1, 2]), steps=6) for each in (whole, cut))
-    same(other.insertion, one.insertion)
-    same(other.deletion, one.deletion)
-
-
-def test_targets_asked_together_are_targets_asked_alone():
-    classifier, pixels = classifier_of(vit()), pixels_of(2)
-    maps = drawn_maps(2, 3, (4, 4))
-    together = curves(classifier, pixels, given(classifier, pixels, maps, [4, 0, 2]), steps=4)
-    for place, target in enumerate([4, 0, 2]):
-        alone = curves(classifier, pixels, given(classifier, pixels, maps[:, [place]], target), steps=4)
-        same(alone.insertion[:, 0], together.insertion[:, place])
-        same(alone.deletion[:, 0], together.deletion[:, place])
-
-
-@pytest.mark.parametrize(
-    ("targets", "steps", "side", "level", "each"),
-    [
-        (1, 4, 8, "grid", 2 * 4 + 1),  # 16, 32, 48 of 64 places; the half is met, 9.6 → 10 is not
-        (1, 20, 10, "grid", 2 * 20),  # 5, 10, … of 100: 50 and 15 are both met
-        (3, 20, 10, "grid", 2 + 3 * 2 * 19),
-        (3, 4, 8, "pixel", 2 + 3 * (2 * 3 + 1)),
-        (1, 3, 8, "grid", 2 * 3 + 2),  # 21 and 43 of 64: neither is met
-        (1, 1, 8, "grid", 2 + 2),
-        (1, 32, 2, "grid", 2 * 4),  # as many steps as places
-    ],
-)
-def test_passes_are_counted_exactly(targets, steps, side, level, each):
-    classifier, pixels = classifier_of(cnn()), pixels_of(2)
-    explanation = given(classifier, pixels, drawn_maps(2, targets, (side, side)), list(range(targets)))
-    with passes.counted() as spent:
-        curves(classifier, pixels, explanation, steps=steps, level=level)
-    assert (spent.forwards, spent.backwards) == (2 * each, 0)
-
-
-def test_a_method_that_tells_no_targets_apart_pays_for_one():
-    classifier, pixels = classifier_of(cnn()), pixels_of(2)
-    explanation = regard.Centre(classifier)(pixels, [0, 1, 2])
-    with passes.counted() as spent:
-        curves(classifier, pixels, explanation, steps=4, level="grid")
-    assert spent.forwards == 2 * (2 * 4 + 1)  # 14×14 places: 98 are met, 29.4 → 29 are not
-
-
-whole_maps = arrays.arrays("float32", (1, 1, 4, 4), elements=some.integers(-4, 4)).map(torch.from_numpy)
-SUMMING, DRAWN = summing(8), picture_of(drawn_maps(1, 1, (8, 8), seed=9)[0, 0].tolist())
-
-
-@drawn(whole_maps, some.integers(-32, 32), some.sampled_from([0.5, 2.0, 4.0]), some.sampled_from(["pixel", "grid"]))
-@settings(max_examples=25)
-def test_a_constant_and_a_positive_scale_change_no_curve(maps, constant, scale, level):
-    expected = curves(SUMMING, DRAWN, given(SUMMING, DRAWN, maps), steps=8, level=level)
-    for changed in (maps + constant, maps * scale):
-        found = curves(SUMMING, DRAWN, given(SUMMING, DRAWN, changed), steps=8, level=level)
-        assert equal_curves(found, expected, 0)
-
-
-@drawn(whole_maps)
-@settings(max_examples=15)
-def test_a_monotone_transform_changes_no_curve_of_a_grid(maps):
-    expected = curves(SUMMING, DRAWN, given(SUMMING, DRAWN, maps), steps=8, level="grid")
-    for changed in (maps.exp(), maps.pow(3), maps.atan()):
-        found = curves(SUMMING, DRAWN, given(SUMMING, DRAWN, changed), steps=8, level="grid")
-        assert equal_curves(found, expected, 0)
-
-
-@drawn(whole_maps)
-@settings(max_examples=25)
-def test_the_order_of_the_sums_themselves_is_the_best_and_its_reverse_the_worst(maps):
-    """On a sum every other order inserts less and deletes more, at every point."""
-    sums = DRAWN.sum(1, keepdim=True)
-    best, worst, any_order = (
-        curves(SUMMING, DRAWN, given(SUMMING, DRAWN, each), steps=8) for each in (sums, -sums, maps)
-    )
-    assert bool((worst.insertion - 1e-4 <= any_order.insertion).all())
-    assert bool((any_order.insertion <= best.insertion + 1e-4).all())
-    assert bool((best.deletion - 1e-4 <= any_order.deletion).all())
-
-
-def test_the_clamped_map_shows_what_the_signed_one_does_down_to_its_zeros():
-    """Where evidence against ties at zero, the most relevant places are still the same."""
-    maps = drawn_maps(1, 1, (8, 8))
-    positive = int((maps > 0).sum())
-    signed, clamped = (
-        curves(SUMMING, DRAWN, given(SUMMING, DRAWN, each), steps=64, level="grid")
-        for each in (maps, maps.clamp(min=0))
-    )
-    assert signed.insertion[..., : positive + 1].equal(clamped.insertion[..., : positive + 1])
-    assert not signed.insertion.equal(clamped.insertion)
-
-
-@pytest.mark.parametrize(("size", "frame"), [((3, 4), (9, 10)), ((1, 1), (4, 5)), ((7, 5), (7, 5)), ((9, 8), (5, 3))])
-def test_maps_are_enlarged_as_a_loop_and_torch_do(size, frame):
-    maps = drawn_maps(1, 2, size)
-    expected = torch.nn.functional.interpolate(maps, frame, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(enlarged(maps, frame), expected, atol=2e-6, rtol=0)
-    for one, found in zip(maps[0], enlarged(maps, frame)[0], strict=True):
-        torch.testing.assert_close(found, torch.tensor(slow_enlarged(one.tolist(), frame)), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, -2.37, 1e-30, 3e30])
-def test_flat_parts_of_an_enlarged_map_stay_flat_to_the_last_bit(value):
-    maps = torch.full((1, 1, 14, 7), value)
-    assert enlarged(maps, (50, 33)).unique().tolist() == maps.unique().tolist()
-    maps[..., 8:, :] = 5.0
-    assert (enlarged(maps, (70, 7))[..., :30, :] == value).all()
-
-
 def test_the_probability_is_float32_also_where_the_network_runs_in_half_precision():
     classifier, pixels = classifier_of(cnn(), precision="bfloat16"), pixels_of(2)
     plain = classifier_of(cnn())
@@ -472,82 +325,3 @@ def test_areas_are_float64_and_of_the_unit_interval():
     values = found.insertion[1, 0].tolist()
     by_hand = math.fsum((shares[k + 1] - shares[k]) * (values[k] + values[k + 1]) / 2 for k in range(len(shares) - 1))
     assert float(found.area(found.insertion)[1, 0]) == pytest.approx(by_hand, abs=1e-12)
-
-
-def test_nothing_is_left_in_the_network_and_nothing_is_kept_of_it():
-    network = cnn().train()
-    classifier, pixels = classifier_of(network), pixels_of(2)
-    explanation = given(classifier, pixels, drawn_maps(2, 1, (7, 7)))
-    state, before = torch.get_rng_state(), pixels.clone()
-    found = curves(classifier, pixels, explanation, steps=3)
-    assert all(module.training for module in network.modules())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
-    assert torch.get_rng_state().equal(state)
-    assert torch.is_grad_enabled()
-    assert pixels.equal(before)
-    assert not found.insertion.requires_grad
-    assert not any(isinstance(held, (torch.nn.Module, regard.Classifier)) for held in gc.get_referents(found.__dict__))
-    with torch.inference_mode():
-        assert equal_curves(curves(classifier, pixels, explanation, steps=3), found)
-
-
-def test_what_does_not_belong_together_is_refused():
-    classifier, pixels = classifier_of(cnn()), pixels_of(2)
-    explanation = given(classifier, pixels, drawn_maps(2, 1, (7, 7)))
-    with pytest.raises(MetricError, match="another classifier, or of other weights"):
-        curves(classifier_of(cnn(seed=1)), pixels, explanation)
-    with pytest.raises(MetricError, match="every picture has its maps"):
-        curves(classifier, pixels[:1], explanation)
-    with pytest.raises(MetricError, match="other pictures") as refusal:
-        curves(classifier, pixels[[0, 0]], explanation)
-    assert "image 1" in refusal.value.came
-    with pytest.raises(MetricError, match="other pictures"):
-        curves(classifier, pixels_of(2, (32, 24)), explanation)
-    with pytest.raises(MetricError, match="every target has its map"):
-        curves(classifier, pixels, explanation, targets=[0, 1])
-
-
-def test_weights_that_changed_since_are_refused():
-    network = cnn()
-    classifier, pixels = classifier_of(network), pixels_of(2)
-    explanation = given(classifier, pixels, drawn_maps(2, 1, (7, 7)))
-    with torch.no_grad():
-        network[0].weight.mul_(2)
-    with pytest.raises(MetricError, match="other weights"):
-        curves(classifier, pixels, explanation)
-
-
-@pytest.mark.parametrize("steps", [0, -3, 2.0, True, "4", None], ids=repr)
-def test_steps_that_are_no_number_of_steps_are_refused(steps):
-    classifier, pixels = classifier_of(cnn()), pixels_of(1)
-    with pytest.raises(MetricError, match="whole number of steps"):
-        curves(classifier, pixels, given(classifier, pixels, drawn_maps(1, 1, (4, 4))), steps=steps)
-
-
-@pytest.mark.parametrize("level", ["pixels", "token", None, 1], ids=repr)
-def test_a_level_that_is_none_is_refused(level):
-    classifier, pixels = classifier_of(cnn()), pixels_of(1)
-    with pytest.raises(MetricError, match="no such level"):
-        curves(classifier, pixels, given(classifier, pixels, drawn_maps(1, 1, (4, 4))), level=level)
-
-
-def test_what_is_not_finite_is_refused_with_its_place():
-    classifier, pixels = classifier_of(cnn()), pixels_of(2)
-    maps = drawn_maps(2, 1, (7, 7))
-    explanation = given(classifier, pixels, maps)
-    broken = pixels.clone()
-    broken[1, 0, 3, 3] = float("nan")
-    with pytest.raises(NotFiniteError, match="image 1"):
-        curves(classifier, broken, explanation)
-    maps[1, 0, 2, 5] = float("nan")
-    with pytest.raises(NotFiniteError, match="map that holds NaN"):
-        curves(classifier, pixels, given(classifier, pixels, maps))
-
-
-def test_a_fill_of_other_channels_and_pixels_not_prepared_are_refused():
-    classifier, pixels = classifier_of(cnn()), pixels_of(1)
-    explanation = given(classifier, pixels, drawn_maps(1, 1, (4, 4)))
-    with pytest.raises(PixelsError, match="per channel"):
-        curves(classifier, pixels, explanation, fill=Colour((0.0,)))
-    with pytest.raises(PixelsError):
-        curves(classifier, pixels[0], explanation)

@@ -53,7 +53,7 @@ def evaluate(
     ] = "pixel",
     slow_photos: Annotated[int, typer.Option(min=1, help="Photos for methods of more than 50 passes.")] = 60,
     again_photos: Annotated[
-        int, typer.Option(min=1, help="Photos for metrics that ask a method again; a fifth for slow methods.")
+        int, typer.Option(min=1, help="Photos for metrics that ask a method again; a fifth for slow ones.")
     ] = 20,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge at most so many photos, spread evenly.")] = None,
     across_models: Annotated[

@@ -12,6 +12,7 @@ from regard.evaluate.judge import Entrant, Protocol, judge
 from regard.evaluate.judged import Judged
 from regard.evaluate.plan import Planned
 from regard.explanation import Explanation
+from regard.metrics.metric import Needs
 from regard.metrics.of_maps import RankCorrelation
 from regard.models.classifier import Classifier
 from regard.naming import image_of, photo_facts
@@ -59,15 +60,13 @@ def contested(results: Run, planned: Planned, protocol: Protocol, advance: Advan
     entrant, kept = planned.entrant, dict[str, Explanation]()
     done = {row["image"] for row in results.rows() if row["kind"] == JUDGED and row["method"] == entrant.name}
     parts = (planned.photos[: planned.again], planned.photos[planned.again :])
-    for again, photos in zip((True, False), parts, strict=True):
+    for again, photos in zip((planned.needs, frozenset[Needs]()), parts, strict=True):
         left = [answer for answer in photos if image_of(answer.photo.path) not in done]
         advance(len(photos) - len(left))
-        for batch in _batches(left, len(left) if again else BATCH):
+        for batch in _batches(left, len(left) if photos is parts[0] else BATCH):
             found, explanation = judge(entrant, batch, protocol, again=again)
-            results.write_rows(
-                [{**_about(answer, entrant), "again": again, **row} for answer, row in zip(batch, found, strict=True)]
-            )
-            if again:
+            results.write_rows([{**_about(answer, entrant), **row} for answer, row in zip(batch, found, strict=True)])
+            if photos is parts[0]:
                 kept |= {image_of(answer.photo.path): one for answer, one in zip(batch, explanation, strict=True)}
             advance(len(batch))
     return kept

@@ -80,7 +80,7 @@ class Entrant:
 
 
 def judge(
-    entrant: Entrant, photos: Sequence[Answered], protocol: Protocol, *, again: bool
+    entrant: Entrant, photos: Sequence[Answered], protocol: Protocol, *, again: frozenset[Needs] = frozenset()
 ) -> tuple[list[dict[str, Any]], Explanation]:
     """Numbers of each photo, in order, and the maps.
 
@@ -91,7 +91,7 @@ def judge(
         entrant: the method.
         photos: that count.
         protocol: how.
-        again: also what needs the method to be asked again.
+        again: for what the method is asked again.
     """
     explainer = entrant.explainer
     classifier = explainer.classifier
@@ -107,7 +107,8 @@ def judge(
         "megabytes": None if cost.megabytes is None else cost.megabytes / len(photos),
     }
     rows = [
-        {**protocol.conditions(), "precision": classifier.precision, **each, "status": "judged", "error": None}
+        {**protocol.conditions(), "precision": classifier.precision, **each}
+        | {"again": ", ".join(sorted(again)), "status": "judged", "error": None}
         | ({} if place in sound else {"status": "not finite", "error": "the map holds NaN or infinity"})
         for place in range(len(photos))
     ]
@@ -126,7 +127,7 @@ def _numbers(
     pixels: Tensor,
     explanation: Explanation,
     protocol: Protocol,
-    again: bool,
+    again: frozenset[Needs],
 ) -> dict[str, Tensor]:
     """Every metric that applies, (B,) each, by its column; what it needs is computed once."""
     classifier = entrant.explainer.classifier
@@ -150,7 +151,7 @@ def _numbers(
             case _:
                 return None
 
-    wanted = [metric for metric in protocol.metrics if again or metric.needs not in AGAIN]
+    wanted = [metric for metric in protocol.metrics if metric.needs not in AGAIN - again]
     given = [(metric, material(metric.needs)) for metric in wanted]
     return {metric.column: metric.measure(*found)[:, 0] for metric, found in given if found is not None}
 

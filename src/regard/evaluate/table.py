@@ -159,7 +159,7 @@ def _asked(found: Mapping[str, Mapping[str, Any]], metric: MapMetric) -> list[fl
 
 def _was(row: Mapping[str, Any], metric: MapMetric) -> bool:
     """Whether a metric was measured on this photo at all: one that asks the method again is on fewer."""
-    return bool(row["again"]) or metric.needs not in AGAIN
+    return metric.needs not in AGAIN or metric.needs in row["again"].split(", ")
 
 
 def _mean(found: Mapping[str, Mapping[str, Any]], name: str) -> float | None:

@@ -65,6 +65,7 @@ def occlusion(network: str, pictures: int) -> Sides:
     pixels = classifier.prepare(photos(pictures))
     plain, own = pixels.as_subclass(Tensor), regard.Occlusion(classifier, window=WINDOW, stride=STRIDE)
     theirs = peer.Occlusion(classifier.network)
+    classifier.forward(plain[:1])  # what a first pass takes belongs to neither
 
     def by_captum(at_once: int) -> Tensor:
         with torch.no_grad():

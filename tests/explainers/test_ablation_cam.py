@@ -50,13 +50,13 @@ def living(network, pixels, layer):
 
 
 def ablated(network, pixels, layer, target):
-    """w_k A_k, one channel after the other, in float64."""
+    """w_k |A_k|, one channel after the other, in float64."""
     network, pixels = network.double(), pixels.double()
     features, score = features_at(network, pixels, layer), network(pixels)[:, target].detach()
     total = torch.zeros_like(features[:, 0])
     for channel in range(features.shape[1]):
         lost = score - without(network, pixels, layer, channel)[:, target]
-        total += (lost / score.abs())[:, None, None] * features[:, channel]
+        total += (lost / score.abs())[:, None, None] * features[:, channel].abs()
     network.float()
     return total.clamp(min=0).float()
 
@@ -121,7 +121,7 @@ def test_of_a_transformer_only_the_last_block_runs_again(settings):
     total = 0
     for channel in range(24):
         lost = (score - without(network, pixels.double(), "blocks.1.norm1", channel, first)) / score.abs()
-        total = total + lost[:, :, None, None] * features[:, None, channel]
+        total = total + lost[:, :, None, None] * features[:, None, channel].abs()
     same(explanation.maps, total.clamp(min=0).float(), 2e-4)
 
 
@@ -140,7 +140,7 @@ def test_a_pool_after_the_blocks_is_entered_alone():
         handle = network.attn_pool.kv.register_forward_pre_hook(lambda _, given, keep=keep: (given[0] * keep,))
         lost = (score - network(pixels).detach()) / score.abs()
         handle.remove()
-        total = total + lost[:, :, None, None] * kept[0][:, :, channel].unflatten(1, (4, 4))[:, None]
+        total = total + lost[:, :, None, None] * kept[0][:, :, channel].abs().unflatten(1, (4, 4))[:, None]
     same(maps, total.clamp(min=0), 2e-4)
 
 
@@ -208,7 +208,7 @@ def test_maps_of_timm_s_networks_are_the_loop(name):
             scores.append(network(pixels.expand(len(channels), -1, -1, -1))[:, 1])
             hook.remove()
     weights = (score - torch.cat(scores)) / score.abs()
-    same(maps, torch.einsum("k,khw->hw", weights, features).relu(), 1e-3)
+    same(maps, torch.einsum("k,khw->hw", weights, features.abs()).relu(), 1e-3)
 
 
 def test_maps_are_pytorch_grad_cam_s_where_scores_are_above_zero():
@@ -242,8 +242,8 @@ def test_weights_keep_their_sign_where_the_score_is_not_above_zero(bias):
     negated = torch.tensor([[-1.0, -3.0], [-1.0, -3.0]]).view(1, 1, 2, 2)
     size = max(abs(bias), 1e-12)
     assert (regard.AblationCAM(classifier)(pixels, 0).maps == 0).all()  # 4·p − 4·2p is below zero everywhere
-    found = regard.AblationCAM(classifier)(negated, 0).maps.view(2, 2)  # −4·(−p) + 4·(−2p) = −4p, below zero too
-    assert (found == 0).all()
+    found = regard.AblationCAM(classifier)(negated, 0).maps.view(2, 2)  # −4·|−p| + 4·|−2p| = 4p
+    assert found.tolist() == [pytest.approx([4 / size, 12 / size])] * 2
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[-2.0, 1.0]]))
     found = regard.AblationCAM(classifier)(pixels, 0).maps.view(2, 2)  # −4·p + 4·2p = 4p

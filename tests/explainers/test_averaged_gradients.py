@@ -97,7 +97,7 @@ def test_integrated_gradients_are_complete_given_enough_steps_and_say_where_they
     assert fine.notes == ()
     coarse = regard.IntegratedGradients(classifier, steps=1)
     assert "1 steps are too few" in coarse(pixels, [0, 1]).notes[0]
-    assert coarse(torch.zeros_like(pixels), [0, 1]).notes == ()
+    assert not any("too few" in note for note in coarse(torch.zeros_like(pixels), [0, 1]).notes)
 
 
 def test_a_linear_network_needs_one_step():

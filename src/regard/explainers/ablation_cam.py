@@ -22,12 +22,14 @@ ROWS = 256
 class AblationCAM(Explainer):
     """Feature maps weighed by the share of the target's value that is lost without each of them, positive part.
 
-        L = relu( Σ_k w_k A_k ),   w_k = (y − y_k) / |y|            (paper, equations 4 and 5, there divided by y)
+        L = relu( Σ_k w_k |A_k| ),   w_k = (y − y_k) / |y|          (paper, equations 4 and 5, there A_k, divided by y)
 
     y is the target's value, y_k that with channel k set to zero; a predicted class is that of the whole picture. The
     paper's y is meant to be above zero, as the logit of a likely class is: where it is below, dividing by it
     would turn the weights round, and channels that support the target would count against it, so its size is taken
-    instead; at zero, 1e-12. Of a transformer's tokens the channel of all patches is set to zero, prefix tokens stay.
+    instead; at zero, 1e-12. The paper's features come out of a ReLU. Signed ones, as tokens are, have an effect where
+    they are far from zero on either side, so that their size is weighed: a channel whose negative values support the
+    target would else count against it in those very places. Of a transformer's tokens the channel of all patches is set to zero, prefix tokens stay.
 
     Features are computed once; per channel only what follows them runs, as far as the network can be entered there:
     see `models.suffix`. Channels that are zero already cost nothing. Where what follows is a pool that takes each
@@ -73,7 +75,7 @@ class AblationCAM(Explainer):
         features, asked = self.features.maps(held.tensor, pixels), question.fixed(output)
         losses = self._in_closed_form(output, asked) if self.closed else self._by_passes(held, output, asked)
         weights = losses / asked.scores(output).abs().clamp(min=1e-12)[:, None]
-        maps = torch.einsum("bkt,bkhw->bthw", weights.float(), features.float())
+        maps = torch.einsum("bkt,bkhw->bthw", weights.float(), features.float().abs())
         return Found(maps.relu(), output)
 
     def _by_passes(self, held: Held, output: Output, question: Question) -> Tensor:

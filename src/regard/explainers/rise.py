@@ -22,15 +22,17 @@ from regard.targets import Class, ImageClasses, Probability
 class RISE(Explainer):
     """Random masks, each weighed by what the classifier answers through it; of pixels, (B, T, H, W).
 
-        S = 1/(n·p) Σ_i f(x ⊙ m_i) m_i                                   (paper, equation 6)
+        S = 1/(n·p) Σ_i ( f_i − f̄ ) m_i,   f_i = f(x ⊙ m_i),   f̄ = 1/n Σ_i f_i      (paper, equation 6, without f̄)
 
     m_i is a grid of cells, each kept with probability p, enlarged bilinearly to one cell more than the frame and cut
     to the frame at a random shift of less than a cell (section 3.2). f is the class's probability where the target
     is a class and the classifier gives probabilities, as in the paper; of any other target its own value. For a
     class's logit ask `Score(lambda logits: logits[:, index])`.
 
-    S is the target's mean value while a place is kept, so it has an offset: no place of a likely class is near zero.
-    For probabilities it is never negative; a target that can be negative gives negative values.
+    The paper's S is the target's mean value while a place is kept: an offset f̄ that no place stands out from, and
+    the noise of the masks' own mean times it. Without both, S is by how much the target's mean value is higher while a
+    place is kept than over all masks, signed; a constant target has a map of zeros instead of the masks' noise, and the
+    order of places is the paper's but for that noise.
 
     Args:
         classifier: the classifier.
@@ -48,7 +50,7 @@ class RISE(Explainer):
     """
 
     name: ClassVar[str] = "rise"
-    summary: ClassVar[str] = "the target's mean value under random masks that keep a place"
+    summary: ClassVar[str] = "how much higher the target is, on average, under random masks that keep a place"
     signed: ClassVar[bool] = True
 
     def __init__(
@@ -87,8 +89,8 @@ class RISE(Explainer):
         masks = [self._drawn(picture) for picture in pixels]
         made = joined(masks).to(pixels.device).made
         images = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.samples)
-        scores = masked_scores(self.classifier, pixels, images, made, self.fill, asked).cpu()
-        sums = [own.weighted(part) for own, part in zip(masks, scores.split(self.samples), strict=True)]
+        scores = masked_scores(self.classifier, pixels, images, made, self.fill, asked).cpu().split(self.samples)
+        sums = [own.weighted(part - part.mean(dim=0)) for own, part in zip(masks, scores, strict=True)]
         return Found(torch.stack(sums) / (self.samples * self.kept), output)
 
     def _drawn(self, picture: Tensor) -> Masks:

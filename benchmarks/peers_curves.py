@@ -254,6 +254,6 @@ def half_precision(network: str, paths: Sequence[Path]) -> dict[str, Tensor]:
     for way, classifier in ways.items():
         explanation = replace(given.explanation, classifier_hash=classifier.hash)
         found = curves(classifier, given.plain, explanation, steps=HALF_STEPS)
-        areas[way] = torch.stack([found.area(found.insertion)[:, 0], found.area(found.deletion)[:, 0]], dim=1)
+        areas[way] = torch.stack([found.area("insertion")[:, 0], found.area("deletion")[:, 0]], dim=1)
     exact_areas = areas.pop("float32")
     return {way: (found - exact_areas).abs() for way, found in areas.items()}

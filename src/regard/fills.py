@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -157,9 +158,9 @@ class Inpaint(Fill):
     def __call__(self, pixels: Tensor, kept: Tensor, background: Tensor | None = None) -> Tensor:
         """Removed pixels (kept < 0.5) solved from their surroundings; kept ones unchanged."""
         check_mask(pixels, kept)
-        removed = (kept < 0.5).expand(len(pixels), -1, -1, -1)
-        filled = [self._filled(image, holes[0]) for image, holes in zip(pixels, removed, strict=True)]
-        return torch.stack(filled)
+        removed = (kept < 0.5).expand(len(pixels), -1, -1, -1)[:, 0]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the solver lets go of the interpreter
+            return torch.stack(list(pool.map(self._filled, pixels, removed)))
 
     def _filled(self, image: Tensor, holes: Tensor) -> Tensor:
         if bool(holes.all()):

@@ -46,11 +46,11 @@ def test_every_number_is_that_of_the_metric_on_the_map_of_the_likeliest_class(ph
     of_three = regard.CDAM(classifier)(pixels, regard.PerImage([[a.predicted, a.second, a.least] for a in answers]))
     shuffled = regard.CDAM(randomised(classifier))(pixels, regard.PerImage([a.predicted for a in answers]))
     expected = {
-        "deletion": found.area(found.deletion)[:, 0],
-        "insertion": found.area(found.insertion)[:, 0],
-        "fidelity": (found.area(found.insertion) - found.area(found.deletion))[:, 0],
+        "deletion": found.area("deletion")[:, 0],
+        "insertion": found.area("insertion")[:, 0],
+        "fidelity": (found.area("insertion") - found.area("deletion"))[:, 0],
         "average-drop-0.5": ((found.clean - found.retained[0.5]).clamp(min=0) / found.clean)[:, 0],
-        "token-fidelity": (dropped.area(dropped.insertion) - dropped.area(dropped.deletion))[:, 0],
+        "token-fidelity": (dropped.area("insertion") - dropped.area("deletion"))[:, 0],
         "gini": gini(maps.maps)[:, 0],
         "class-sensitivity-1": rank_correlation(of_three.maps[:, 0], of_three.maps[:, 1]),
         "randomisation-head": rank_correlation(maps.maps, shuffled.maps)[:, 0].abs(),

@@ -30,7 +30,7 @@ def test_a_constant_map_scores_as_random_orders_do_on_average():
     classifier, picture = summing(8), picture_of(drawn_maps(1, 1, (8, 8), seed=4)[0, 0].tolist())
     flat = given(classifier, picture, torch.ones(1, 1, 8, 8))
     found = [curves(classifier, picture, flat, steps=64, seed=seed) for seed in range(60)]
-    areas = torch.cat([each.area(each.insertion) for each in found])
+    areas = torch.cat([each.area("insertion") for each in found])
     assert abs(float(areas.mean()) - float(picture.sum()) / 2) < 3 * float(areas.std()) / 60**0.5
 
 

@@ -39,9 +39,9 @@ def test_curves_of_a_sum_on_two_by_two_places_are_the_sums_worked_by_hand():
     assert found.deletion[0, 0].tolist() == [3.25, 2.75, 0.75, -0.25, 0.0]
     assert found.least_first[0, 0].tolist() == [3.25, 3.5, 2.5, 0.5, 0.0]
     assert (float(found.clean), float(found.empty)) == (3.25, 0.0)
-    assert float(found.area(found.insertion)) == (0.0 / 2 + 0.5 + 2.5 + 3.5 + 3.25 / 2) / 4 == 2.03125
-    assert float(found.area(found.deletion)) == (3.25 / 2 + 2.75 + 0.75 - 0.25 + 0.0 / 2) / 4 == 1.21875
-    assert float(found.area(found.least_first)) == 2.03125
+    assert float(found.area("insertion")) == (0.0 / 2 + 0.5 + 2.5 + 3.5 + 3.25 / 2) / 4 == 2.03125
+    assert float(found.area("deletion")) == (3.25 / 2 + 2.75 + 0.75 - 0.25 + 0.0 / 2) / 4 == 1.21875
+    assert float(found.area("least_first")) == 2.03125
     assert {share: float(value) for share, value in found.retained.items()} == {0.5: 2.5, 0.15: 0.5}
 
 
@@ -59,8 +59,8 @@ def test_curves_of_a_sum_over_unequal_steps_are_the_sums_worked_by_hand():
     inserted = (5 * first_five + 6 * (first_five + first_eleven) + 5 * (first_eleven + everything)) / 32
     left = (everything - first_five, everything - first_eleven)
     deleted = (5 * (everything + left[0]) + 6 * sum(left) + 5 * left[1]) / 32
-    assert float(found.area(found.insertion)) == pytest.approx(inserted, abs=1e-15)
-    assert float(found.area(found.deletion)) == pytest.approx(deleted, abs=1e-15)
+    assert float(found.area("insertion")) == pytest.approx(inserted, abs=1e-15)
+    assert float(found.area("deletion")) == pytest.approx(deleted, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -317,11 +317,11 @@ def test_areas_are_float64_and_of_the_unit_interval():
     classifier, pixels = classifier_of(cnn()), pixels_of(2)
     found = curves(classifier, pixels, given(classifier, pixels, drawn_maps(2, 2, (7, 7)), [0, 1]), steps=6)
     ones = replace(found, insertion=torch.ones_like(found.insertion), deletion=torch.ones_like(found.deletion))
-    for area in (ones.area(ones.insertion), ones.area(ones.deletion), ones.area(ones.least_first)):
+    for area in (ones.area("insertion"), ones.area("deletion"), ones.area("least_first")):
         assert area.tolist() == [[1.0, 1.0]] * 2
-    assert found.area(found.insertion).dtype is torch.float64
-    assert found.area(found.insertion).shape == (2, 2)
+    assert found.area("insertion").dtype is torch.float64
+    assert found.area("insertion").shape == (2, 2)
     shares = [count / found.places for count in found.counts.tolist()]
     values = found.insertion[1, 0].tolist()
     by_hand = math.fsum((shares[k + 1] - shares[k]) * (values[k] + values[k + 1]) / 2 for k in range(len(shares) - 1))
-    assert float(found.area(found.insertion)[1, 0]) == pytest.approx(by_hand, abs=1e-12)
+    assert float(found.area("insertion")[1, 0]) == pytest.approx(by_hand, abs=1e-12)

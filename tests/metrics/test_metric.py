@@ -121,7 +121,7 @@ def test_a_row_says_all_that_its_value_depends_on():
         "metric": "deletion",
         "image": 3,
         "target": 0,
-        "value": float(first.area(first.deletion)[0, 0]),
+        "value": float(first.area("deletion")[0, 0]),
         "higher_is_better": False,
         "rule": "places ranked by the raw signed map",
         "fill": "Mean()",

@@ -114,10 +114,10 @@ def test_a_curve_that_begins_with_one_token_is_stretched_over_the_interval():
     assert found.counts.tolist() == [1, 5, 11, 16]
     widths, values = [4 / 15, 6 / 15, 5 / 15], found.insertion[0, 0].double().tolist()
     by_hand = math.fsum(width * (values[k] + values[k + 1]) / 2 for k, width in enumerate(widths))
-    assert float(found.area(found.insertion)) == pytest.approx(by_hand, abs=1e-12)
+    assert float(found.area("insertion")) == pytest.approx(by_hand, abs=1e-12)
     values = found.deletion[0, 0].double().tolist()
     by_hand = math.fsum(width * (values[k] + values[k + 1]) / 2 for k, width in enumerate(reversed(widths)))
-    assert float(found.area(found.deletion)) == pytest.approx(by_hand, abs=1e-12)
+    assert float(found.area("deletion")) == pytest.approx(by_hand, abs=1e-12)
 
 
 @pytest.mark.parametrize("frame", [(16, 8), (8, 24), (16, 16)], ids=str)

@@ -280,22 +280,11 @@ def _facts(
 
 
 def _print(found: Table, results: Run) -> None:
-    from regard.evaluate.markdown import cell
+    """Means alone; table.md has the intervals."""
+    from regard.evaluate.markdown import LEGEND, figures
 
-    for metric in found.metrics:
-        arrow = {True: "higher is better", False: "lower is better", None: ""}[metric.higher_is_better]
-        print(f"{metric.column}: {metric.summary}; {arrow}")
-        same = found.like(found.best(metric), metric)
-        print_table(
-            ["method", "mean", "photos", ""],
-            [
-                [
-                    name,
-                    cell(found.cells[name, metric.column], found.cells[name, metric.column].photos),
-                    str(found.cells[name, metric.column].photos),
-                    "best" if name == found.best(metric) else "≈ best" if name in same else "",
-                ]
-                for name in found.methods
-            ],
-        )
-    print(f"table.md, rows and manifest in {results.folder}")
+    for heading, (head, *rows) in figures(found, lambda estimate, _: f"{estimate.mean:.3f}"):
+        print(heading)
+        print_table(head, rows)
+    print(LEGEND)
+    print(f"intervals, costs and overlaps in {results.folder / 'table.md'}; rows and manifest beside it")

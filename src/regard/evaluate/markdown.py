@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from regard.evaluate.statistics import Estimate
 from regard.evaluate.table import ALPHA, CONTROL, COSTS, Table
@@ -32,10 +32,9 @@ def written(table: Table, title: str, facts: Sequence[str]) -> str:
         facts: lines above it: what was judged, and how.
     """
     lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), "", LEGEND, ""]
-    for heading, needs in GROUPS.items():
-        metrics = [metric for metric in table.metrics if metric.needs in needs]
-        if metrics:
-            lines += [f"## {heading}", "", *_figures(table, metrics), ""]
+    for heading, rows in figures(table, cell):
+        lines += [f"## {heading}", "", _line(*rows[0]), _line(*["---"] * len(rows[0]))]
+        lines += [*(_line(*row) for row in rows[1:]), ""]
     if not table.differences and len(set(table.answers.values())) > 1:
         lines += ["## Classifiers", "", *_answers(table), ""]
     lines += ["## Cost", "", *_costs(table), ""]
@@ -54,24 +53,33 @@ def cell(estimate: Estimate, photos: int) -> str:
     return words if estimate.photos == photos else f"{words} ({estimate.photos})"
 
 
-def _figures(table: Table, metrics: Sequence[MapMetric]) -> list[str]:
+def figures(table: Table, words: Callable[[Estimate, int], str]) -> Iterator[tuple[str, list[list[str]]]]:
+    """Heading and rows, the head first, of each group of metrics; the best, and what cannot be told from it, marked.
+
+    Args:
+        table: the results.
+        words: an estimate, and the photos of its method → what the cell says.
+    """
     arrows = {True: " ↑", False: " ↓", None: ""}
-    heads = [metric.column + arrows[metric.higher_is_better] for metric in metrics]
-    columns = [_column(table, metric) for metric in metrics]
-    rows = zip(table.methods, *columns, strict=True)
-    lines = [_line("method", "photos", *heads), _line(*["---"] * (len(heads) + 2))]
-    return lines + [_line(name, str(table.photos[name][0]), *cells) for name, *cells in rows]
+    for heading, needs in GROUPS.items():
+        metrics = [metric for metric in table.metrics if metric.needs in needs]
+        if not metrics:
+            continue
+        head = ["method", "photos", *(metric.column + arrows[metric.higher_is_better] for metric in metrics)]
+        columns = [_marked(table, metric, words) for metric in metrics]
+        rows = zip(table.methods, *columns, strict=True)
+        yield heading, [head, *([name, str(table.photos[name][0]), *cells] for name, *cells in rows)]
 
 
-def _column(table: Table, metric: MapMetric) -> list[str]:
+def _marked(table: Table, metric: MapMetric, words: Callable[[Estimate, int], str]) -> list[str]:
     """A metric's cells, the best and what cannot be told from it or from chance marked."""
     best = table.best(metric)
     same, chance = table.like(best, metric) - {best}, table.like(CONTROL, metric) - {CONTROL}
     cells = []
     for name in table.methods:
-        words = cell(table.cells[name, metric.column], table.photos[name][0])
-        words = f"**{words}**" if name == best else f"≈ {words}" if name in same else words
-        cells.append(f"{words} ?" if name in chance else words)
+        said = words(table.cells[name, metric.column], table.photos[name][0])
+        said = f"**{said}**" if name == best else f"≈ {said}" if name in same else said
+        cells.append(f"{said} ?" if name in chance else said)
     return cells
 
 

@@ -29,7 +29,8 @@ class AblationCAM(Explainer):
     would turn the weights round, and channels that support the target would count against it, so its size is taken
     instead; at zero, 1e-12. The paper's features come out of a ReLU. Signed ones, as tokens are, have an effect where
     they are far from zero on either side, so that their size is weighed: a channel whose negative values support the
-    target would else count against it in those very places. Of a transformer's tokens the channel of all patches is set to zero, prefix tokens stay.
+    target would else count against it in those very places. Of a transformer's tokens the channel of all patches is set
+    to zero, prefix tokens stay.
 
     Features are computed once; per channel only what follows them runs, as far as the network can be entered there:
     see `models.suffix`. Channels that are zero already cost nothing. Where what follows is a pool that takes each

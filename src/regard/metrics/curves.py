@@ -83,14 +83,15 @@ class Curves:
         """S."""
         return len(self.counts) - 1
 
-    def area(self, values: Tensor) -> Tensor:
+    def area(self, curve: Literal["insertion", "deletion", "least_first"]) -> Tensor:
         """Area under a curve over the share of places shown or removed, on the unit interval, (B, T), float64.
 
         The trapezoid rule over the exact shares; a curve that cannot start at nothing is stretched over the interval.
         """
+        values: Tensor = getattr(self, curve)
         shares = self.counts.double()
         shares = (shares - shares[0]) / (shares[-1] - shares[0])
-        if values is not self.insertion:
+        if curve != "insertion":
             shares = 1 - shares.flip(0)
         found: Tensor = torch.trapezoid(values.double(), shares.to(values.device), dim=2)
         return found

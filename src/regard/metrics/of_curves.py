@@ -33,7 +33,7 @@ class Deletion(_OfCurves):
     higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
 
     def measure(self, read: Curves) -> Tensor:
-        return read.area(read.deletion)
+        return read.area("deletion")
 
 
 class Insertion(_OfCurves):
@@ -44,7 +44,7 @@ class Insertion(_OfCurves):
     higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
 
     def measure(self, read: Curves) -> Tensor:
-        return read.area(read.insertion)
+        return read.area("insertion")
 
 
 class Fidelity(_OfCurves):
@@ -58,7 +58,7 @@ class Fidelity(_OfCurves):
     higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
 
     def measure(self, read: Curves) -> Tensor:
-        return read.area(read.least_first) - read.area(read.deletion)
+        return read.area("least_first") - read.area("deletion")
 
 
 class TokenFidelity(Fidelity):

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from regard.cli import explain as command
 from regard.cli.app import main
 from regard.cli.asked import class_asked
 from regard.cli.photos import find_photos, named
+from regard.explainers.gradcam import GradCAM
 from regard.runs import read_run
 
 from ..explainers.networks import classifier_of, cnn
@@ -41,6 +43,18 @@ def folder_of(*names, at="photos"):
     for name in names:
         shutil.copy(PHOTOS[name], at)
     return at
+
+
+@pytest.mark.parametrize("words", ["explain", "compare"])
+def test_a_map_of_zeros_is_reported_with_its_reason(cli, monkeypatch, words):
+    plain = GradCAM._explain
+    monkeypatch.setattr(GradCAM, "_explain", lambda *given: replace(plain(*given), maps=plain(*given).maps * 0))
+    asked = {"explain": ("--method", "grad-cam"), "compare": ("--methods", "grad-cam", "--targets", "bagel")}
+    code, _, err = cli(words, PHOTOS["bagel"], *asked[words])
+    assert code == 0
+    assert "note:" in err
+    assert "zero everywhere for 'bagel, beigel'" in err
+    assert "no cell speaks for the target at this layer" in err
 
 
 def test_the_first_command_answers_in_an_empty_directory(cli):

@@ -123,6 +123,26 @@ def test_a_map_that_is_not_finite_has_a_row_that_says_so_and_spoils_no_other(pho
         assert ("gini" in row) == (row["status"] == "judged")
 
 
+class Nothing(Explainer):
+    """A map of zeros."""
+
+    name = "nothing"
+    summary = ""
+
+    def _explain(self, pixels, question):
+        return Found(pixels.new_zeros(len(pixels), len(question.targets), 4, 4), self.classifier.respond(pixels))
+
+
+def test_a_map_of_zeros_is_said_to_be_one_and_ranks_places_at_random(photos):
+    classifier = tiny_vit()
+    answers = answered(classifier, photos)
+    rows, _ = judge(entrant(Nothing, classifier), answers, protocol("average-drop", "gini", "mass-inside"))
+    ones, _ = judge(entrant(find("ones"), classifier), answers, protocol("average-drop"))
+    assert [row["zero"] for row in rows] == [True] * 3
+    assert [row["gini"] for row in rows] == [None] * 3
+    assert [row["average-drop-0.5"] for row in rows] == [row["average-drop-0.5"] for row in ones]
+
+
 def test_boxes_and_masks_come_into_the_frame_as_their_photo_does(tmp_path):
     classifier = tiny_cnn()
     (path,) = photos_in(tmp_path, 1)

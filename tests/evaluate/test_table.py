@@ -50,7 +50,15 @@ def test_means_and_missing_values_are_those_of_the_photos():
     found = tabulated(rows, (AverageDrop(),), 0, pairs=True)
     estimate = found.cells["a", DROP]
     assert (estimate.mean, estimate.photos, estimate.missing) == (pytest.approx(0.2), 2, 2)
-    assert found.photos["a"] == (4, 1)
+    assert found.photos["a"] == (4, 1, 0)
+
+
+def test_maps_that_are_zero_everywhere_are_counted_and_said():
+    rows = [row("a", f"p{place}", zero=place < 2, **{DROP: 0.1}) for place in range(5)]
+    found = tabulated(rows, (AverageDrop(),), 0, pairs=True)
+    assert found.photos["a"] == (5, 0, 2)
+    assert "Zero everywhere: a on 2 photos." in written(found, "Title", [])
+    assert found.to_json()["methods"][0]["zero"] == 2
 
 
 def test_what_asks_again_counts_only_the_photos_on_which_it_was_asked():

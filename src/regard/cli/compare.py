@@ -12,9 +12,10 @@ from regard.cli.asked import described
 from regard.cli.columns import LIKELIEST, Column, columns_asked, likeliest_columns
 from regard.cli.comparison import Contender, answered, likeness
 from regard.cli.comparison_results import draw, figures, print_figures, rows_of, save_maps
-from regard.cli.output import print_json
+from regard.cli.output import announce, print_json
 from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photos_left, summary
 from regard.cli.photos import find_photos
+from regard.naming import printable
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
@@ -214,6 +215,9 @@ def _compare_one(
     try:
         asked = columns()
         rows = [answered(one, asked, path) for one in contenders]
+        for row in rows:
+            for note in () if row.explanation is None else row.explanation.notes:
+                announce(printable(f"note: {path}: {row.contender.name}: {note}"))
         if all(row.explanation is None for row in rows):
             raise UnsupportedError("no method explained the photo", came=rows[0].why())
     except (PhotoError, NotFiniteError, UnsupportedError) as reason:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from regard.evaluate.judge import Entrant, Protocol
     from regard.evaluate.judged import Judged
     from regard.evaluate.plan import Planned
+    from regard.evaluate.statistics import Estimate
     from regard.evaluate.table import Table
     from regard.models.classifier import Classifier
     from regard.runs import Run
@@ -283,7 +284,10 @@ def _print(found: Table, results: Run) -> None:
     """Means alone; table.md has the intervals."""
     from regard.evaluate.markdown import LEGEND, figures
 
-    for heading, (head, *rows) in figures(found, lambda estimate, _: f"{estimate.mean:.3f}"):
+    def mean(estimate: Estimate, _: int) -> str:
+        return f"{estimate.mean:.3f}" if estimate.photos else "–"
+
+    for heading, (head, *rows) in figures(found, mean):
         print(heading)
         print_table(head, rows)
     print(LEGEND)

@@ -109,6 +109,7 @@ def judge(
     rows = [
         {**protocol.conditions(), "precision": classifier.precision, **each}
         | {"again": ", ".join(sorted(again)), "status": "judged", "error": None}
+        | {"zero": bool((explanation.maps[place] == 0).all())}
         | ({} if place in sound else {"status": "not finite", "error": "the map holds NaN or infinity"})
         for place in range(len(photos))
     ]

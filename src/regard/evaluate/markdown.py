@@ -31,7 +31,7 @@ def written(table: Table, title: str, facts: Sequence[str]) -> str:
         title: of the page.
         facts: lines above it: what was judged, and how.
     """
-    lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), "", LEGEND, ""]
+    lines = [f"# {title}", "", *(f"- {fact}" for fact in [*facts, *_empty(table)]), "", LEGEND, ""]
     for heading, rows in figures(table, cell):
         lines += [f"## {heading}", "", _line(*rows[0]), _line(*["---"] * len(rows[0]))]
         lines += [*(_line(*row) for row in rows[1:]), ""]
@@ -51,6 +51,16 @@ def cell(estimate: Estimate, photos: int) -> str:
     if estimate.interval is not None:
         words += f" [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
     return words if estimate.photos == photos else f"{words} ({estimate.photos})"
+
+
+def _empty(table: Table) -> list[str]:
+    """Methods whose maps say nothing of some photos."""
+    said = {"Zero everywhere": 2, "Not finite": 1}
+    found = {
+        words: [f"{name} on {counts[place]} photos" for name, counts in table.photos.items() if counts[place]]
+        for words, place in said.items()
+    }
+    return [f"{words}: {', '.join(names)}." for words, names in found.items() if names]
 
 
 def figures(table: Table, words: Callable[[Estimate, int], str]) -> Iterator[tuple[str, list[list[str]]]]:

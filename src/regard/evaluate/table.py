@@ -44,7 +44,7 @@ class Table:
         costs: method → mean of each cost.
         differences: of the best of each metric, and of the random control, from all others; none across models.
         overlap: (method, method) → mean rank correlation of their maps.
-        photos: method → photos judged, and those whose maps were not finite.
+        photos: method → photos judged; of these, whose maps were not finite, and whose were zero everywhere.
         answers: method → its classifier's accuracy on labelled photos, and the mean probability of the class on the
             whole photos that were judged; None where there are no labels, no probabilities.
     """
@@ -55,7 +55,7 @@ class Table:
     costs: Mapping[str, Mapping[str, float | None]]
     differences: tuple[Difference, ...]
     overlap: Mapping[tuple[str, str], Estimate]
-    photos: Mapping[str, tuple[int, int]]
+    photos: Mapping[str, tuple[int, int, int]]
     answers: Mapping[str, tuple[float | None, float | None]]
 
     def best(self, metric: MapMetric) -> str | None:
@@ -83,6 +83,7 @@ class Table:
                     "method": name,
                     "photos": self.photos[name][0],
                     "not_finite": self.photos[name][1],
+                    "zero": self.photos[name][2],
                     "accuracy": self.answers[name][0],
                     "clean_probability": self.answers[name][1],
                     **{metric.column: asdict(self.cells[name, metric.column]) for metric in self.metrics},
@@ -130,7 +131,11 @@ def tabulated(rows: Sequence[Mapping[str, Any]], metrics: Sequence[MapMetric], s
         differences=_differences(by_method, cells, present, seed) if pairs else (),
         overlap=_overlap(rows, seed),
         photos={
-            name: (len(found), sum(row["status"] != JUDGED for row in found.values()))
+            name: (
+                len(found),
+                sum(row["status"] != JUDGED for row in found.values()),
+                sum(bool(row.get("zero")) for row in found.values()),
+            )
             for name, found in by_method.items()
         },
         answers={name: _answers(found, rows) for name, found in by_method.items()},

@@ -117,6 +117,7 @@ _MODULES = frozenset(
         "concepts",
         "drawing",
         "errors",
+        "evaluate",
         "explainers",
         "fills",
         "images",

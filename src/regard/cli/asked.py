@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,3 +48,17 @@ def described(target: Any) -> str:
     if direction is None:
         return repr(target)
     return f"{target!r} {hashlib.sha256(direction.numpy().tobytes()).hexdigest()[:16]}"
+
+
+def listed(given: Sequence[str] | None) -> list[str]:
+    """Names that stand between commas, each once.
+
+    Raises:
+        UnsupportedError: one of them is empty.
+    """
+    from regard.errors import UnsupportedError
+
+    names = list(dict.fromkeys(name.strip() for text in given or [] for name in text.split(",")))
+    if "" in names:
+        raise UnsupportedError("a name between commas is empty", came=repr(given))
+    return names

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.asked import described
+from regard.cli.asked import described, listed
 from regard.cli.columns import LIKELIEST, Column, columns_asked, likeliest_columns
 from regard.cli.comparison import Contender, answered, likeness
 from regard.cli.comparison_results import draw, figures, print_figures, rows_of, save_maps
@@ -68,10 +68,10 @@ def compare(
     from regard.models.catalog import DEFAULT, load
     from regard.runs import Run, new_folder
 
-    paths, names = find_photos(photos), _listed(models) or [DEFAULT]
+    paths, names = find_photos(photos), listed(models) or [DEFAULT]
     _check_weights(weights, names)
     subjects = [load(name, weights=weights, device=device, precision=precision) for name in names]
-    contenders = _contenders(names, subjects, _listed(methods))
+    contenders = _contenders(names, subjects, listed(methods))
     columns = columns_asked(subjects, targets or [], concept or [])
     _check_answerable(contenders, subjects[0], columns)
     configuration = _configuration(contenders, subjects, columns, precision)
@@ -92,20 +92,6 @@ def compare(
     found = figures(results.rows())
     print_json({**summary(results), "figures": found}) if as_json else print_figures(results, found)
     raise typer.Exit(1 if failed else 0)
-
-
-def _listed(given: list[str] | None) -> list[str]:
-    """Names that stand between commas, each once.
-
-    Raises:
-        UnsupportedError: one of them is empty.
-    """
-    from regard.errors import UnsupportedError
-
-    names = list(dict.fromkeys(name.strip() for text in given or [] for name in text.split(",")))
-    if "" in names:
-        raise UnsupportedError("a name between commas is empty", came=repr(given))
-    return names
 
 
 def _check_weights(weights: Path | None, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from regard.cli.asked import listed
 from regard.cli.output import announce, print_json, print_table
 from regard.cli.photo_run import pass_seconds
 from regard.naming import printable
@@ -90,7 +91,7 @@ def evaluate(
     from regard.runs import Run, new_folder
 
     check_seed(seed)
-    names = _listed(classifier) or [DEFAULT]
+    names = listed(classifier) or [DEFAULT]
     _check_models(names, across_models)
     judged = read_photos(photos, labels=labels, where=where, boxes=boxes, masks=masks)
     judged = judged if limit is None else tuple(spread(judged)[:limit])
@@ -117,10 +118,6 @@ def evaluate(
         announce(f"stopped; give the same command with --run {results.folder} to go on")
         raise typer.Exit(1) from None
     _finish(results, subjects, protocol, gates, skipped, table, as_json)
-
-
-def _listed(given: Sequence[str] | None) -> list[str]:
-    return list(dict.fromkeys(name.strip() for text in given or [] for name in text.split(",")))
 
 
 def _check_models(names: Sequence[str], across_models: bool) -> None:

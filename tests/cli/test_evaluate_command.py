@@ -7,6 +7,7 @@ import pytest
 
 from regard.cli.app import main
 from regard.evaluate import contest
+from regard.explainers import registry
 from regard.explainers.attention import AttentionMap
 from regard.runs import read_run
 
@@ -19,7 +20,12 @@ FEW = "--metrics average-drop,deletion,gini,pointing-game,class-sensitivity,rank
 def evaluate(monkeypatch, tmp_path, capsys):
     """Runs `regard evaluate …` in a directory with six photos, of which the tiny classifiers are right about some."""
     known = {"vit": tiny_vit(), "cnn": tiny_cnn()}
-    monkeypatch.setattr("regard.models.catalog.load", lambda name, **_: known[name])
+    half = tiny_vit(precision="bfloat16")
+
+    def load(name, precision="float32", **_):
+        return half if precision == "bfloat16" else known[name]
+
+    monkeypatch.setattr("regard.models.catalog.load", load)
     monkeypatch.setattr("regard.models.catalog.DEFAULT", "vit")
     monkeypatch.chdir(tmp_path)
     paths = photos_in(tmp_path / "photos", 6)
@@ -151,6 +157,42 @@ def test_a_method_that_does_not_fit_is_skipped_with_its_reason(evaluate):
     assert code == 0, err
     assert "cdam" in json.loads(out)["skipped"]
     assert "skipped cdam:" in err
+
+
+class Trained(AttentionMap):
+    """A method that is trained first, as another package might bring it."""
+
+    name = "trained"
+    made_by = "regard train trained {classifier} --out {file}"
+
+    @classmethod
+    def load(cls, file, classifier):
+        return cls(classifier)
+
+
+def test_a_missing_file_is_a_skipped_row_with_the_command_that_makes_it(evaluate, monkeypatch):
+    monkeypatch.setitem(registry._OWN, "trained", f"{__name__}:Trained")
+    code, out, err = evaluate(f"photos.csv --methods trained:nowhere.safetensors,rollout {FEW} --run here --json")
+    assert code == 0, err
+    reason = json.loads(out)["skipped"]["trained:nowhere.safetensors"]
+    assert "regard train trained vit --out nowhere.safetensors" in reason
+    (row,) = [row for row in read_run(Path("here")).rows if row["kind"] == "skipped"]
+    assert (row["method"], row["error"]) == ("trained:nowhere.safetensors", reason)
+    Path("there.safetensors").write_bytes(b"")
+    code, out, err = evaluate(f"photos.csv --methods trained:there.safetensors {FEW} --json")
+    assert code == 0, err
+    assert "trained:there.safetensors" in {one["method"] for one in json.loads(out)["methods"]}
+
+
+def test_half_precision_is_refused_where_it_changes_the_curves(evaluate, monkeypatch):
+    monkeypatch.setattr("regard.evaluate.agreement.TOLERANCE", 1e-7)
+    code, _, err = evaluate(f"photos.csv --methods attention {FEW} --precision bfloat16")
+    assert code == 2
+    assert "in bfloat16 are not those in float32" in err
+    monkeypatch.setattr("regard.evaluate.agreement.TOLERANCE", 1.0)
+    code, _, err = evaluate(f"photos.csv --methods attention {FEW} --precision bfloat16")
+    assert code == 0, err
+    assert "areas in bfloat16 differ from those in float32 by 0." in err
 
 
 def test_several_classifiers_stand_in_one_table_only_if_that_is_meant(evaluate):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,7 +16,7 @@ from regard.naming import printable
 
 if TYPE_CHECKING:
     from regard.evaluate.asked import MethodAsked
-    from regard.evaluate.gate import Gate
+    from regard.evaluate.gate import Answered, Gate
     from regard.evaluate.judge import Entrant, Protocol
     from regard.evaluate.judged import Judged
     from regard.evaluate.plan import Planned
@@ -112,7 +112,8 @@ def evaluate(
     }
     results = Run.open(run or new_folder("evaluate", Path("regard-runs")), "evaluate", configuration, force)
     try:
-        gates, skipped = _judge_all(results, subjects, asked, judged, protocol, slow_photos, again_photos)
+        by_name = dict(zip(names, subjects, strict=True))
+        gates, skipped = _judge_all(results, by_name, asked, judged, protocol, (slow_photos, again_photos))
     except KeyboardInterrupt:
         results.log("interrupted")
         announce(f"stopped; give the same command with --run {results.folder} to go on")
@@ -138,47 +139,96 @@ def _check_models(names: Sequence[str], across_models: bool) -> None:
 
 def _judge_all(
     results: Run,
-    subjects: Sequence[Classifier],
+    subjects: Mapping[str, Classifier],
     asked: Sequence[Sequence[MethodAsked]],
     judged: Sequence[Judged],
     protocol: Protocol,
-    slow_photos: int,
-    again_photos: int,
+    limits: tuple[int, int],
 ) -> tuple[dict[str, Gate], dict[str, str]]:
-    """Gate and judge on every classifier; the gates by classifier, and why methods were skipped."""
-    from regard.errors import PixelsError
-    from regard.evaluate.contest import contested, gated, overlapped
-    from regard.evaluate.gate import COUNTED, Gate
+    """Gate and judge on every classifier; the gates by classifier, and why methods were skipped.
+
+    Args:
+        results: the run.
+        subjects: the classifiers, by what they were called.
+        asked: the methods of each.
+        judged: the photos.
+        protocol: how.
+        limits: photos of slow methods, and photos on which methods are asked again.
+    """
+    from regard.evaluate.contest import SKIPPED
+    from regard.evaluate.gate import Gate
     from regard.evaluate.plan import planned
-    from regard.metrics.of_maps import RankCorrelation
 
     gates, skipped = {}, dict[str, str]()
-    for subject, wanted in zip(subjects, asked, strict=True):
+    for (called, subject), wanted in zip(subjects.items(), asked, strict=True):
         seconds = pass_seconds(subject)
-        with _progress(len(judged), seconds * len(judged), f"{subject.name}: which photos count") as advance:
-            answers = gated(results, subject, judged, advance)
+        answers = _answers(results, subject, judged, seconds)
         gates[subject.name] = Gate.of(answers)
         announce(f"{subject.name}: {gates[subject.name].words()}")
-        counted = [answer for answer in answers if answer.status == COUNTED]
-        if not counted:
-            raise PixelsError(
-                f"no photo counts: {subject.name} is right about none",
-                came=gates[subject.name].words(),
-                remedy="check --labels, and that its classes are those of the photos",
-            )
-        suffix = f" on {subject.name}" if len(subjects) > 1 else ""
-        entrants, reasons = _entrants(subject, wanted, suffix)
+        counted = _counted(answers, subject, gates[subject.name])
+        if subject.precision == "bfloat16":
+            _check_precision(called, subject, counted, protocol)
+        entrants, reasons = _entrants(subject, wanted, f" on {subject.name}" if len(subjects) > 1 else "")
         skipped |= reasons
-        plans = planned(entrants, counted, protocol, slow_photos, again_photos)
+        results.write_rows(
+            [
+                {"kind": SKIPPED, "image": "", "method": name, "target": "", "status": SKIPPED, "error": reason}
+                for name, reason in reasons.items()
+            ]
+        )
+        plans = planned(entrants, counted, protocol, *limits)
         _announce_plan(plans, seconds)
-        maps = {}
-        for plan in plans:
-            with _progress(len(plan.photos), plan.forwards * seconds, plan.entrant.name) as advance:
-                maps[plan.entrant.name] = contested(results, plan, protocol, advance)
-        for metric in protocol.metrics:
-            if isinstance(metric, RankCorrelation):
-                overlapped(results, plans, maps, metric)
+        _contest(results, plans, protocol, seconds)
     return gates, skipped
+
+
+def _answers(results: Run, subject: Classifier, judged: Sequence[Judged], seconds: float) -> list[Answered]:
+    from regard.evaluate.contest import gated
+
+    with _progress(len(judged), seconds * len(judged), f"{subject.name}: which photos count") as advance:
+        return gated(results, subject, judged, advance)
+
+
+def _counted(answers: Sequence[Answered], subject: Classifier, gate: Gate) -> list[Answered]:
+    """The photos that count.
+
+    Raises:
+        PixelsError: none does.
+    """
+    from regard.errors import PixelsError
+    from regard.evaluate.gate import COUNTED
+
+    counted = [answer for answer in answers if answer.status == COUNTED]
+    if not counted:
+        raise PixelsError(
+            f"no photo counts: {subject.name} is right about none",
+            came=gate.words(),
+            remedy="check --labels, and that its classes are those of the photos",
+        )
+    return counted
+
+
+def _check_precision(called: str, subject: Classifier, counted: Sequence[Answered], protocol: Protocol) -> None:
+    """Refuse half precision where it changes the curves."""
+    from regard.evaluate.agreement import check_agreement
+    from regard.models.catalog import load
+
+    full = load(called, device=str(subject.device))
+    worst = check_agreement(subject, full, counted, protocol.fill, protocol.steps)
+    announce(f"{subject.name}: areas in bfloat16 differ from those in float32 by {worst:.4f} at most")
+
+
+def _contest(results: Run, plans: Sequence[Planned], protocol: Protocol, seconds: float) -> None:
+    from regard.evaluate.contest import contested, overlapped
+    from regard.metrics.of_maps import RankCorrelation
+
+    maps = {}
+    for plan in plans:
+        with _progress(len(plan.photos), plan.forwards * seconds, plan.entrant.name) as advance:
+            maps[plan.entrant.name] = contested(results, plan, protocol, advance)
+    for metric in protocol.metrics:
+        if isinstance(metric, RankCorrelation):
+            overlapped(results, plans, maps, metric)
 
 
 def _entrants(subject: Classifier, asked: Sequence[MethodAsked], suffix: str) -> tuple[list[Entrant], dict[str, str]]:

@@ -23,8 +23,8 @@ Item = TypeVar("Item")
 Advance = Callable[[int], None]
 """Called with the number of photos that have been done."""
 
-GATE, JUDGED, OVERLAP = "gate", "judged", "overlap"
-"""Kinds of rows: an answer to a photo, a method's numbers on a photo, the likeness of two methods' maps."""
+GATE, JUDGED, OVERLAP, SKIPPED = "gate", "judged", "overlap", "skipped"
+"""Kinds of rows: an answer to a photo, a method's numbers on a photo, two methods' likeness, a method left out."""
 
 BATCH = 8
 """Photos that a method explains at once."""

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from regard.compat import import_optional
 from regard.errors import ClassifierError, PhotoError, PixelsError
-from regard.images import Geometry, Pixels, open_photo, seed_of
+from regard.images import Geometry, Pixels, drawn_as, open_photo, seed_of
 from regard.models.preparation import Preparation
 
 MIDDLE_THIRD = Geometry(photo=(100, 300), frame=(50, 50), box=(100.0, 0.0, 200.0, 100.0))
@@ -211,6 +211,24 @@ def test_a_seed_belongs_to_the_picture_and_not_to_its_place():
     seeds = {seed_of(image, seed) for image in [*pixels.unbind(), other] for seed in (0, 1, -1)}
     assert len(seeds) == 15
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_picture_that_is_drawn_as_another_has_its_seeds_for_a_block_alone():
+    pixels = prepared()
+    moved = pixels.as_subclass(torch.Tensor) + 1e-3
+    own = [seed_of(picture, 7) for picture in moved]
+    with drawn_as(moved, pixels):
+        for place in (2, 0, 1):
+            assert seed_of(moved[place], 7) == seed_of(pixels[place], 7)
+            assert seed_of(moved[[place]][0].clone(), 0) == seed_of(pixels[place], 0)
+        with drawn_as(moved[:1], pixels[1:2]):
+            assert seed_of(moved[0], 7) == seed_of(pixels[1], 7)
+            assert seed_of(moved[1], 7) == seed_of(pixels[1], 7)
+        assert seed_of(moved[0], 7) == seed_of(pixels[0], 7)
+        assert seed_of(moved[0] + 1, 7) not in {seed_of(picture, 7) for picture in pixels}
+    with pytest.raises(ZeroDivisionError), drawn_as(moved, pixels):
+        raise ZeroDivisionError
+    assert [seed_of(picture, 7) for picture in moved] == own
 
 
 def noise_photo(width, height):

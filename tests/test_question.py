@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -268,3 +269,27 @@ def test_numbers_are_float32_whatever_the_network_gave_and_it_keeps_no_trace():
     assert found.logits.dtype is question.scores(Output(logits, None)).dtype is torch.float32
     assert found.logits[1].any()
     assert logits.grad is None
+
+
+def test_classes_become_probabilities_where_there_are_any_and_other_targets_stay():
+    asked = [2, "dog", Predicted(2), Difference(0, 1), Score(lambda logits: logits[:, 0])]
+    question = ask(asked, Subject(), IMAGES)
+    found, plain = question.of_probabilities().scores(OUTPUT), question.scores(OUTPUT)
+    assert found[:, 3:].equal(plain[:, 3:])
+    for image, logits in enumerate(OUTPUT.logits):
+        chances = [float(logit.exp() / logits.exp().sum()) for logit in logits]
+        expected = [chances[2], chances[3], sorted(chances)[-2]]
+        assert found[image, :3].tolist() == pytest.approx(expected, rel=1e-5)
+    held = question.fixed(OUTPUT).of_probabilities()
+    assert held.scores(OUTPUT).equal(found)
+    independent = ask(2, Subject(outputs="sigmoid"), IMAGES).of_probabilities().scores(OUTPUT)
+    assert independent[:, 0].tolist() == pytest.approx(OUTPUT.logits[:, 2].sigmoid().tolist(), rel=1e-5)
+    measured = ask(2, Subject(outputs="scalar"), IMAGES)
+    assert measured.of_probabilities() is measured
+
+
+def test_a_probability_is_as_exact_as_the_logits_are():
+    logits = torch.tensor([[17.0, 0.0, 0.0, 0.0]])
+    chance = ask(0, Subject(), 1).of_probabilities()
+    assert float(1 - chance.scores(Output(logits.double(), None))) == pytest.approx(3 / (3 + math.exp(17)), rel=1e-9)
+    assert chance.scores(Output(logits.half(), None)).dtype is torch.float32

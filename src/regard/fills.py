@@ -3,7 +3,7 @@
 One object serves metrics, perturbation methods and training masks, so that "removed" means the same
 wherever a number speaks of it. A fill works on prepared pixels (B, 3, H, W) and a mask of what
 stays, (B, 1, H, W) with 1 = kept; values between 0 and 1 blend. It never looks at other images of
-the batch. Dropping tokens is removal without a fill and lives in `regard.models.passes`.
+the batch. Dropping tokens is removal without a fill and lives in `regard.models.dropping`.
 """
 
 from __future__ import annotations
@@ -81,8 +81,13 @@ class Colour(Fill):
         return pixels.new_tensor(self.prepared).view(1, -1, 1, 1).expand_as(pixels)
 
 
+def black(mean: Sequence[float], std: Sequence[float]) -> Colour:
+    """Black, in prepared units. What curves remove to if nothing is said (TAME, section 3.1)."""
+    return Colour.of((0.0,) * len(mean), mean, std)
+
+
 def training_mean(channels: int) -> Colour:
-    """The mean colour of the training set: zero in prepared pixels. What removed pixels become if nothing is said."""
+    """The mean colour of the training set: zero in prepared pixels. What methods mask with if nothing is said."""
     return Colour((0.0,) * channels)
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -289,8 +292,32 @@ def seed_of(pixels: Tensor, seed: int) -> int:
     """A 63-bit seed of one image's pixels (3, H, W) and `seed`.
 
     Draws that use it belong to the picture: they do not depend on its batch mates, its place in
-    the batch, or who computes it.
+    the batch, or who computes it. Inside `drawn_as` they are those of another picture.
     """
+    if stand_ins := _stand_ins.get():
+        pixels = stand_ins.get(_digest(pixels), pixels)
+    return int.from_bytes(_digest(pixels, seed), "little") >> 1
+
+
+@contextmanager
+def drawn_as(pictures: Tensor, originals: Tensor) -> Iterator[None]:
+    """While the block runs, `seed_of` takes each picture (B, 3, H, W) for its original: draws stay as pictures move.
+
+    Pictures are known by their values, so in any chunk and order; any other picture has its own draws.
+    """
+    known = {_digest(picture): original for picture, original in zip(pictures, originals, strict=True)}
+    token = _stand_ins.set({**_stand_ins.get(), **known})
+    try:
+        yield
+    finally:
+        _stand_ins.reset(token)
+
+
+_stand_ins: ContextVar[Mapping[bytes, Tensor]] = ContextVar("regard_stand_ins", default=MappingProxyType({}))
+
+
+def _digest(pixels: Tensor, seed: int = 0) -> bytes:
+    """Eight bytes of one image's values (3, H, W), salted."""
     digest = hashlib.blake2b(digest_size=8, salt=seed.to_bytes(16, "little", signed=True))
     digest.update(pixels.detach().to("cpu", torch.float32).contiguous().numpy().data)
-    return int.from_bytes(digest.digest(), "little") >> 1
+    return digest.digest()

@@ -11,7 +11,20 @@ from torch import Tensor
 
 from regard.errors import TargetError
 from regard.labels import Subject, class_count, class_names
-from regard.targets import Class, Images, Output, PerImage, Target, log_probabilities, single, top
+from regard.targets import (
+    Class,
+    ImageClasses,
+    Images,
+    Output,
+    PerImage,
+    Predicted,
+    Probability,
+    Target,
+    at_least_float32,
+    log_probabilities,
+    single,
+    top,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Question:
 
     def scores(self, output: Output) -> Tensor:
         """Values of all targets, (B, T), float32; float64 where the answer is."""
-        return torch.stack([_at_least_float32(target.scores(output)) for target in self.targets], dim=1)
+        return torch.stack([at_least_float32(target.scores(output)) for target in self.targets], dim=1)
 
     def cotangents(self, output: Output) -> Output:
         """Gradients of every target with respect to the output, as (T, B, C) and (T, B, D), float32.
@@ -91,6 +104,17 @@ class Question:
     def fixed(self, output: Output) -> Question:
         """The same question with predicted classes held fast, so that it can be asked of perturbed pictures."""
         return replace(self, targets=tuple(target.fixed(output) for target in self.targets))
+
+    def of_probabilities(self) -> Question:
+        """The same question with probabilities in place of the logits of classes, where the classifier gives them."""
+        outputs = self.subject.outputs
+        if outputs not in ("softmax", "sigmoid"):
+            return self
+        asked = (
+            Probability(target, outputs) if isinstance(target, (Class, Predicted, ImageClasses)) else target
+            for target in self.targets
+        )
+        return replace(self, targets=tuple(asked))
 
     def answers(self, output: Output) -> tuple[tuple[TargetAnswer, ...], ...]:
         """Per image, per target: name, class index, score, probability."""
@@ -154,10 +178,6 @@ def default_targets(subject: Subject, count: int) -> list[Target]:
     if subject.outputs == "scalar":
         return [Class(index) for index in range(min(count, classes))]
     return top(min(count, classes))
-
-
-def _at_least_float32(scores: Tensor) -> Tensor:
-    return scores if scores.dtype is torch.float64 else scores.float()
 
 
 def _listed(targets: Any) -> list[Target]:

@@ -325,10 +325,20 @@ def single(target: Any) -> Target:
 
 
 def log_probabilities(logits: Tensor, outputs: Outputs) -> Tensor:
-    """log softmax over classes, or log sigmoid of each: (B, C) → (B, C), float32."""
+    """log softmax over classes, or log sigmoid of each: (B, C) → (B, C), float32; float64 where the logits are."""
     if outputs == "sigmoid":
-        return torch.nn.functional.logsigmoid(logits.float())
-    return torch.log_softmax(logits.float(), dim=1)
+        return torch.nn.functional.logsigmoid(at_least_float32(logits))
+    return torch.log_softmax(at_least_float32(logits), dim=1)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precisions → float32; float32 and float64 as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """In float64, where the device has it: mps has not, and keeps float32."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()
 
 
 def logits_of(output: Output) -> Tensor:

@@ -4,15 +4,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from regard.cli.app import main
+from regard.errors import LayerError
 from regard.evaluate import contest
 from regard.explainers import registry
 from regard.explainers.attention import AttentionMap
+from regard.metrics.of_curves import AverageDrop
+from regard.metrics.of_maps import ClassSensitivity
 from regard.runs import read_run
 
 from ..evaluate.pictures import LABELS, photos_in, tiny_cnn, tiny_vit
+from ..explainers.networks import classifier_of, vit
 
+DROP, SENSITIVITY = AverageDrop().column, ClassSensitivity().column
 FEW = "--metrics average-drop,deletion,gini,pointing-game,class-sensitivity,rank-correlation --steps 3 --again-photos 2"
 
 
@@ -55,8 +61,8 @@ def test_the_table_has_the_methods_the_controls_and_the_photos_that_count(evalua
     code, out, err = evaluate(f"photos.csv --methods attention,rollout {FEW} --run here --json")
     assert code == 0, err
     found = json.loads(out)
-    assert {one["method"] for one in found["methods"]} == {"attention", "rollout", "random", "centre", "edges", "ones"}
-    assert {one["photos"] for one in found["methods"]} == {4}
+    assert {one["method"] for one in methods_of(found)} == {"attention", "rollout", "random", "centre", "edges", "ones"}
+    assert [table["photos"] for table in found["tables"]] == [4]
     assert found["gate"]["vit"] | {"confidence": 0} == {
         "photos": 6,
         "labelled": 6,
@@ -67,32 +73,33 @@ def test_the_table_has_the_methods_the_controls_and_the_photos_that_count(evalua
     }
     assert "4 of 6 labelled photos are classified rightly (66.7%)" in err
     assert "forward passes in all" in err
-    for one in found["methods"]:
-        assert 0 <= one["average-drop-0.5"]["mean"] <= 1
+    for one in methods_of(found):
+        assert 0 <= one[DROP]["mean"] <= 1
         assert one["pointing-game"]["photos"] == 4
-        assert one["class-sensitivity-1"]["photos"] + one["class-sensitivity-1"]["missing"] == 2
+        assert one[SENSITIVITY]["photos"] + one[SENSITIVITY]["missing"] == 2
         assert one["cost"]["forwards"] >= 1
     assert len(found["overlap"]) == 6 * 5 // 2
-    ends = {best_of(found, name) for name in found["metrics"]} | {"random"}
-    assert found["differences"]
-    assert all({one["first"], one["second"]} & ends for one in found["differences"])
+    metrics = found["tables"][0]["metrics"]
+    assert {name: metrics[name]["photos"] for name in (DROP, "class-sensitivity-second")} == {
+        DROP: 4,
+        "class-sensitivity-second": 2,
+    }
+    assert all(metrics[name]["best"] == [] for name in metrics)
     rows = read_run(Path("here")).rows
     assert sum(row["kind"] == "judged" for row in rows) == 6 * 4
     assert all(row["fill"] for row in rows if row["kind"] == "judged")
-    assert "| attention | 4 |" in Path("here/table.md").read_text()
+    assert "| attention |" in Path("here/table.md").read_text()
 
 
-def best_of(found, metric):
-    """The method of the best mean in a table's JSON."""
-    sign = {True: 1, False: -1, None: 0}[found["metrics"][metric]["higher_is_better"]]
-    known = [one for one in found["methods"] if one[metric]["photos"]]
-    return max(known, key=lambda one: (sign * one[metric]["mean"], one["method"]))["method"]
+def methods_of(found):
+    """The lines of a run's first table."""
+    return found["tables"][0]["methods"]
 
 
 def test_the_printed_table_is_readable_and_written_where_one_likes(evaluate):
     code, out, _ = evaluate(f"photos.csv --methods attention {FEW} --run here --table docs/table.md")
     assert code == 0
-    assert "average-drop-0.5 ↓" in out
+    assert f"{DROP} ↓" in out
     assert "**" in out
     assert Path("docs/table.md").read_text() == Path("here/table.md").read_text()
 
@@ -120,7 +127,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_numbers(evaluate, monkeypa
     first, second = json.loads(whole), json.loads(parts)
     for found in (first, second):
         found.pop("run")
-        for one in found["methods"]:
+        for one in methods_of(found):
             one.pop("cost")
     assert first == second
 
@@ -149,7 +156,7 @@ def test_a_photo_that_changed_is_judged_anew(evaluate):
 def test_settings_reach_the_method_and_name_its_row(evaluate):
     code, out, err = evaluate(f"photos.csv --methods smooth-cdam:samples=2,smooth-cdam:samples=3 {FEW} --json")
     assert code == 0, err
-    assert {"smooth-cdam:samples=2", "smooth-cdam:samples=3"} <= {one["method"] for one in json.loads(out)["methods"]}
+    assert {"smooth-cdam:samples=2", "smooth-cdam:samples=3"} <= {one["method"] for one in methods_of(json.loads(out))}
 
 
 def test_a_method_that_does_not_fit_is_skipped_with_its_reason(evaluate):
@@ -181,7 +188,7 @@ def test_a_missing_file_is_a_skipped_row_with_the_command_that_makes_it(evaluate
     Path("there.safetensors").write_bytes(b"")
     code, out, err = evaluate(f"photos.csv --methods trained:there.safetensors {FEW} --json")
     assert code == 0, err
-    assert "trained:there.safetensors" in {one["method"] for one in json.loads(out)["methods"]}
+    assert "trained:there.safetensors" in {one["method"] for one in methods_of(json.loads(out))}
 
 
 def test_half_precision_is_refused_where_it_changes_the_curves(evaluate, monkeypatch):
@@ -202,11 +209,15 @@ def test_several_classifiers_stand_in_one_table_only_if_that_is_meant(evaluate):
     code, out, err = evaluate(f"photos.csv --classifier vit,cnn --methods grad-cam {FEW} --across-models --json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["differences"] == []
-    by_name = {one["method"]: one for one in found["methods"]}
+    assert all(one["differences"] == [] for one in found["tables"][0]["metrics"].values())
+    by_name = {one["method"]: one for one in methods_of(found)}
     assert {"grad-cam on vit", "grad-cam on cnn"} <= by_name.keys()
     assert by_name["grad-cam on vit"]["accuracy"] == pytest.approx(4 / 6)
-    assert 0 < by_name["grad-cam on cnn"]["clean_probability"] <= 1
+    assert found["tables"][0]["photos"] == 0  # none that both get right
+    code, out, err = evaluate(f"photos --classifier vit,cnn --methods grad-cam {FEW} --across-models --json")
+    assert code == 0, err
+    assert json.loads(out)["tables"][0]["photos"] == 6
+    assert all(0 < one["clean_probability"] <= 1 for one in methods_of(json.loads(out)))
 
 
 @pytest.mark.parametrize(
@@ -216,6 +227,7 @@ def test_several_classifiers_stand_in_one_table_only_if_that_is_meant(evaluate):
         ("photos.csv --methods no-such", "no method 'no-such'"),
         ("photos.csv --metrics no-such", "no metric 'no-such'"),
         ("photos.csv --metrics average-drop:share=7", "share"),
+        ("photos.csv --metrics average-drop:share=1", "softly_retained"),
         ("photos.csv --metrics gini:colour=red", "colour"),
         ("photos.csv --fill tar", "no such fill"),
         ("photos.csv --where split=val", "split"),
@@ -246,3 +258,133 @@ def test_photos_of_which_none_counts_give_an_empty_table_that_says_so(evaluate):
     code, _, err = evaluate(f"wrong.csv --methods attention {FEW}")
     assert code == 1
     assert "no photo counts" in err
+
+
+def unfinished(folder):
+    Path(folder, "manifest.json").unlink()
+
+
+def test_a_run_of_other_boxes_masks_or_labels_is_not_continued(evaluate):
+    command = f"photos.csv --methods attention {FEW} --run here"
+    evaluate(command)
+    unfinished("here")
+    text = Path("photos.csv").read_text(encoding="utf-8")
+    for changed in (
+        text.replace("2,4,20,30", "2,4,20,31", 1),
+        text.replace(",cat,", ",dog,").replace(",ant,", ",bee,"),
+    ):
+        assert changed != text
+        Path("photos.csv").write_text(changed, encoding="utf-8")
+        code, _, err = evaluate(command)
+        assert (code, "another photos" in err) == (2, True)
+    Path("photos.csv").write_text(text, encoding="utf-8")
+    assert evaluate(command)[0] == 0
+
+
+def test_a_run_is_not_continued_with_other_contents_of_a_mask(evaluate):
+    for photo in Path("photos").iterdir():
+        _mask(Path("masks", photo.name), 10)
+    command = f"photos.csv --masks masks --methods attention {FEW} --run here"
+    assert evaluate(command)[0] == 0
+    unfinished("here")
+    _mask(Path("masks/n00.png"), 11)
+    code, _, err = evaluate(command)
+    assert (code, "another photos" in err) == (2, True)
+
+
+def _mask(path, height):
+    path.parent.mkdir(exist_ok=True)
+    mask = Image.new("L", (32, 40))
+    mask.paste(255, (0, 0, 32, height))
+    mask.save(path)
+
+
+def test_a_run_is_not_continued_with_another_file_of_a_method(evaluate, monkeypatch):
+    monkeypatch.setitem(registry._OWN, "trained", f"{__name__}:Trained")
+    command = f"photos.csv --methods trained:it {FEW} --run here"
+    for content in (None, b"one", b"two"):
+        if content is not None:
+            Path("it").write_bytes(content)
+        code, _, err = evaluate(command)
+        assert (code, "another methods" in err) == ((0, False) if content is None else (2, True))
+        if content is None:
+            unfinished("here")
+    assert evaluate(f"{command} --force")[0] == 0
+    unfinished("here")
+    assert evaluate(command)[0] == 0
+
+
+def test_the_seed_reaches_metrics_that_draw(evaluate):
+    code, _, err = evaluate("photos.csv --methods attention --metrics max-sensitivity,gini --seed 5 --run here --json")
+    assert code == 0, err
+    wanted = read_run(Path("here")).manifest["configuration"]["protocol"]["metrics"]
+    assert [settings.get("seed") for _, _, settings in wanted] == [5, None]
+
+
+class Moody(AttentionMap):
+    """Explains no photo with a bright corner."""
+
+    name = "moody"
+
+    def __call__(self, photos, *given, **named):
+        if bool((photos[:, 0, 0, 0] > 0).any()):
+            raise LayerError("not that one")
+        return super().__call__(photos, *given, **named)
+
+
+def test_a_method_that_fails_on_photos_has_rows_that_say_so_and_the_others_go_on(evaluate, monkeypatch):
+    monkeypatch.setitem(registry._OWN, "moody", f"{__name__}:Moody")
+    bright = [tiny_vit().prepare(Path("photos", f"n{number:02d}.png"))[0, 0, 0, 0] > 0 for number in range(4)]
+    assert 0 < sum(bright) < 4
+    code, out, err = evaluate(f"photos.csv --methods moody,rollout {FEW} --run here --json")
+    assert code == 1, err
+    by_name = {one["method"]: one for one in methods_of(json.loads(out))}
+    assert by_name["moody"]["failed"] == sum(bright)
+    assert by_name["moody"]["gini"]["photos"] == 4 - sum(bright)
+    assert by_name["rollout"]["gini"]["photos"] == 4
+    failed = [row for row in read_run(Path("here")).rows if row["status"] == "failed"]
+    assert {(row["method"], row["error"]) for row in failed} == {("moody", "not that one")}
+    assert f"Failed: moody on {sum(bright)} of 4 photos." in Path("here/table.md").read_text(encoding="utf-8")
+
+
+def test_a_photo_that_cannot_be_read_is_counted_and_makes_the_exit_code_1(evaluate):
+    Path("photos/n05.png").write_bytes(b"no picture")
+    code, out, err = evaluate(f"photos --methods attention {FEW} --json")
+    assert code == 1, err
+    assert json.loads(out)["gate"]["vit"] | {"confidence": 0} == {
+        "photos": 5,
+        "labelled": 0,
+        "right": 0,
+        "counted": 5,
+        "failed": 1,
+        "confidence": 0,
+    }
+
+
+def test_measurements_are_judged_without_shares_of_a_probability_and_that_is_said_first(evaluate, monkeypatch):
+    monkeypatch.setattr("regard.models.catalog.load", lambda *_, **__: tiny_vit(outputs="scalar"))
+    code, out, err = evaluate(f"photos --methods attention {FEW} --json")
+    assert code == 0, err
+    assert f"left out, since there are no probabilities: {DROP}\n" in err
+    assert err.index("left out") < err.index("forward passes in all")
+    found = json.loads(out)
+    assert DROP not in found["tables"][0]["metrics"]
+    assert all(one["deletion"]["photos"] == 6 for one in methods_of(found))
+
+
+def test_a_network_without_a_head_is_refused_in_words(evaluate, monkeypatch):
+    bare = classifier_of(vit(num_classes=0), name="bare")
+    monkeypatch.setattr("regard.models.catalog.load", lambda *_, **__: bare)
+    code, _, err = evaluate(f"photos --methods attention {FEW}")
+    assert code == 2
+    assert "bare has no head" in err
+    assert not Path("regard-runs").exists()
+
+
+def test_the_page_speaks_of_curves_only_where_there_are_some(evaluate):
+    said = {"gini": [], "deletion": ["- Curves: 16 steps"], "token-fidelity": ["- Token curves: 16 steps"]}
+    for metrics, beginnings in said.items():
+        evaluate(f"photos.csv --methods attention --metrics {metrics} --run {metrics}")
+        page = Path(metrics, "table.md").read_text(encoding="utf-8")
+        lines = [line for line in page.splitlines() if "urves: " in line]
+        assert [line.partition(" steps")[0] + " steps" for line in lines] == beginnings

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from regard.evaluate.gate import Answered, Gate, answered
-from regard.evaluate.judged import Judged
+from regard.evaluate.known_photo import KnownPhoto
 
 from .pictures import LABELS, photos_in, tiny_cnn
 
@@ -18,7 +18,7 @@ def test_a_photo_counts_whose_likeliest_class_is_its_label_by_name_or_index(aske
     classifier, paths, order, chances = asked
     first = int(order[0, 0])
     for label in (first, str(first), LABELS[first]):
-        (answer,) = answered(classifier, [Judged(paths[0], label)])
+        (answer,) = answered(classifier, [KnownPhoto(paths[0], label)])
         assert (answer.label, answer.predicted, answer.status) == (first, first, "counts")
         assert (answer.second, answer.least) == (int(order[0, 1]), int(order[0, -1]))
         assert answer.probability == pytest.approx(float(chances[0]), abs=1e-6)
@@ -27,7 +27,7 @@ def test_a_photo_counts_whose_likeliest_class_is_its_label_by_name_or_index(aske
 def test_another_label_excludes_the_photo_and_none_or_an_unknown_one_does_not(asked):
     classifier, paths, order, _ = asked
     wrong, unknown, nothing = answered(
-        classifier, [Judged(paths[0], int(order[0, 1])), Judged(paths[1], "unicorn"), Judged(paths[2])]
+        classifier, [KnownPhoto(paths[0], int(order[0, 1])), KnownPhoto(paths[1], "unicorn"), KnownPhoto(paths[2])]
     )
     assert wrong.status == "misclassified"
     assert (unknown.status, unknown.label) == ("counts", None)
@@ -38,7 +38,7 @@ def test_a_photo_that_cannot_be_read_fails_alone_with_the_reason(asked, tmp_path
     classifier, paths, order, _ = asked
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    failed, good = answered(classifier, [Judged(broken, 0), Judged(paths[0], int(order[0, 0]))])
+    failed, good = answered(classifier, [KnownPhoto(broken, 0), KnownPhoto(paths[0], int(order[0, 0]))])
     assert failed.status == "failed"
     assert "broken.png" in failed.error
     assert good.status == "counts"
@@ -46,7 +46,7 @@ def test_a_photo_that_cannot_be_read_fails_alone_with_the_reason(asked, tmp_path
 
 def test_the_gate_states_accuracy_of_labelled_photos_and_confidence_of_those_that_count():
     def answer(label, predicted, chance, status):
-        return Answered(Judged("photo"), label, predicted, 1, 2, chance, status)
+        return Answered(KnownPhoto("photo"), label, predicted, 1, 2, chance, status)
 
     gate = Gate.of(
         [
@@ -63,14 +63,48 @@ def test_the_gate_states_accuracy_of_labelled_photos_and_confidence_of_those_tha
 
 
 def test_measurements_have_no_probability(tmp_path):
-    (answer,) = answered(tiny_cnn(outputs="scalar"), [Judged(photos_in(tmp_path, 1)[0])])
+    (answer,) = answered(tiny_cnn(outputs="scalar"), [KnownPhoto(photos_in(tmp_path, 1)[0])])
     assert answer.probability is None
     assert Gate.of([answer]).confidence is None
 
 
 def test_an_answer_survives_its_row(asked):
     classifier, paths, order, _ = asked
-    photo = Judged(paths[0], int(order[0, 0]))
+    photo = KnownPhoto(paths[0], int(order[0, 0]))
     (answer,) = answered(classifier, [photo])
     assert Answered.of_row(photo, answer.row()) == answer
     assert torch.is_grad_enabled()
+
+
+def test_photos_are_answered_together_and_one_by_one_only_where_one_is_broken(asked, tmp_path, monkeypatch):
+    classifier, paths, *_ = asked
+    sizes = []
+    plain = type(classifier).__call__
+    monkeypatch.setattr(
+        type(classifier), "__call__", lambda self, pixels: sizes.append(len(pixels)) or plain(self, pixels)
+    )
+    together = answered(classifier, [KnownPhoto(path) for path in paths])
+    assert sizes == [3]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    first, failed, *rest = answered(classifier, [KnownPhoto(path) for path in (paths[0], broken, *paths[1:])])
+    assert sizes == [3, 1, 1, 1]
+    assert failed.status == "failed"
+    for one, other in zip(together, (first, *rest), strict=True):
+        assert (one.predicted, one.second, one.least) == (other.predicted, other.second, other.least)
+        assert one.probability == pytest.approx(other.probability, abs=1e-6)
+
+
+def test_an_answer_that_is_not_finite_fails_alone(asked, monkeypatch):
+    classifier, paths, *_ = asked
+    plain = type(classifier).__call__
+
+    def spoilt(self, pixels):
+        logits = plain(self, pixels).clone()
+        logits[1, 2] = torch.nan
+        return logits
+
+    monkeypatch.setattr(type(classifier), "__call__", spoilt)
+    found = answered(classifier, [KnownPhoto(path) for path in paths])
+    assert [answer.status for answer in found] == ["counts", "failed", "counts"]
+    assert "NaN" in found[1].error

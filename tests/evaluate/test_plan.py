@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from regard.evaluate.gate import COUNTED, answered
 from regard.evaluate.judge import Entrant, Protocol, judge
-from regard.evaluate.judged import Judged
+from regard.evaluate.known_photo import KnownPhoto
 from regard.evaluate.plan import planned, spread
 from regard.explainers.registry import find
 from regard.fills import Mean
+from regard.metrics.of_methods import Randomisation
 from regard.metrics.registry import find as find_metric
 from regard.models import passes
 
@@ -82,7 +83,7 @@ def test_the_passes_announced_are_about_those_that_are_spent(name, tmp_path):
     classifier = tiny_vit()
     photos = [
         answer
-        for answer in answered(classifier, [Judged(path) for path in photos_in(tmp_path, 4)])
+        for answer in answered(classifier, [KnownPhoto(path) for path in photos_in(tmp_path, 4)])
         if answer.status == COUNTED
     ]
     measured = protocol("deletion", "insertion", "average-drop", "gini")
@@ -91,3 +92,17 @@ def test_the_passes_announced_are_about_those_that_are_spent(name, tmp_path):
     with passes.counted() as spent:
         judge(made, photos, measured)
     assert spent.forwards == pytest.approx(plan.forwards, rel=0.25)
+
+
+def test_passes_of_filled_pictures_take_their_own_time():
+    (plan,) = planned([entrant("method", 3, tiny_cnn())], range(8), protocol("deletion", "gini"), 60, 2)
+    assert (plan.forwards, plan.filled) == (8 * (3 + 9), 8 * 9)
+    assert plan.seconds(0.5, 10.0) == 8 * 3 * 0.5 + 8 * 9 * 10.0
+    (bare,) = planned([entrant("method", 3, tiny_cnn())], range(8), protocol("gini"), 60, 2)
+    assert (bare.forwards, bare.filled) == (24, 0)
+
+
+def test_a_cascade_asks_for_a_map_of_every_copy():
+    measured = Protocol((Randomisation("cascade"),), Mean(), 4, "pixel", 0)
+    (plan,) = planned([entrant("method", 1, tiny_cnn())], range(8), measured, 60, 2)
+    assert plan.forwards == 8 + 2 * (1 + 3)  # two convolutions and the head

@@ -1,156 +1,177 @@
-import math
+import json
 
 import pytest
 
-from regard.evaluate.markdown import cell, written
-from regard.evaluate.statistics import Estimate, holm, paired
-from regard.evaluate.table import tabulated
+from regard.evaluate.markdown import cell, figures, mean, written
+from regard.evaluate.statistics import Estimate
+from regard.evaluate.table import overlaps, tables
 from regard.metrics.of_curves import AverageDrop, Insertion
-from regard.metrics.of_maps import ClassSensitivity, Gini
+from regard.metrics.of_maps import ClassSensitivity, Gini, RankCorrelation
+
+DROP = AverageDrop().column
+LOW = [0.1, 0.2, 0.3, 0.1, 0.2, 0.15, 0.2, 0.2]
+HIGH = [0.4, 0.5, 0.7, 0.6, 0.5, 0.4, 0.6, 0.5]
 
 
-def row(method, image, again="", status="judged", **numbers):
-    costs = {"classifier": "vit", "forwards": 1.0, "backwards": 0.0, "milliseconds": 2.0, "megabytes": None}
-    return {
-        "kind": "judged",
-        "method": method,
-        "image": image,
-        "classifier": "vit",
-        "status": status,
-        "again": again,
-        **costs,
-        **numbers,
-    }
+def row(method, image, **numbers):
+    plain = {"kind": "judged", "classifier": "vit", "status": "judged", "again": "", "zero": False, "probability": 0.5}
+    plain |= {"control": method == "random", "again_error": None}
+    costs = {"forwards": 1.0, "backwards": 0.0, "milliseconds": 2.0, "megabytes": None}
+    return {**plain, **costs, "method": method, "image": image, **numbers}
 
 
-DROP = "average-drop-0.5"
-
-
-def rows_of(values):
+def rows_of(values, column=DROP, **facts):
     return [
-        row(method, f"p{place:03d}", **{DROP: value})
+        row(method, f"p{place:02d}", **{column: value}, **facts)
         for method, several in values.items()
         for place, value in enumerate(several)
     ]
 
 
+def page(rows, metrics=None, compared=True):
+    found = tables(rows, metrics or (AverageDrop(),), 0, compared=compared)
+    return written(found, overlaps(rows, (RankCorrelation(),), 0), "Title", ["a fact"], compared)
+
+
+def lines_of(text):
+    """The first cell of each line of all grids → the lines."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("|"):
+            found.setdefault(line.split(" | ")[0].strip("| "), []).append(line)
+    return found
+
+
 def test_methods_stand_in_the_order_of_the_ranked_score_whatever_else_was_measured():
-    rows = [
-        row(name, "p", **{DROP: drop, "insertion": 1 - drop / 2})
-        for name, drop in {"worst": 0.9, "best": 0.1, "middle": 0.4}.items()
-    ]
-    found = tabulated(rows, (Insertion(), AverageDrop()), 0, pairs=True)
-    assert found.methods == ("best", "middle", "worst")
-    assert found.best(AverageDrop()) == "best"
-    assert found.best(Insertion()) == "best"
+    drops = {"worst": 0.9, "best": 0.1, "middle": 0.4}
+    rows = [row(name, "p", **{DROP: drop, "insertion": drop}) for name, drop in drops.items()]
+    (found,) = tables(rows, (Insertion(), AverageDrop()), 0, compared=True)
+    assert [line.method for line in found.lines] == ["best", "middle", "worst"]
 
 
-def test_means_and_missing_values_are_those_of_the_photos():
-    rows = [*rows_of({"a": [0.1, 0.3, None]}), row("a", "bad", status="not finite", **{DROP: None})]
-    found = tabulated(rows, (AverageDrop(),), 0, pairs=True)
-    estimate = found.cells["a", DROP]
-    assert (estimate.mean, estimate.photos, estimate.missing) == (pytest.approx(0.2), 2, 2)
-    assert found.photos["a"] == (4, 1, 0)
+def test_without_the_ranked_score_the_first_metric_orders_by_its_own_direction():
+    rows = rows_of({"a": [0.1], "b": [0.3], "c": [None]}, "insertion")
+    (found,) = tables(rows, (Insertion(),), 0, compared=True)
+    assert [line.method for line in found.lines] == ["b", "a", "c"]
 
 
-def test_maps_that_are_zero_everywhere_are_counted_and_said():
-    rows = [row("a", f"p{place}", zero=place < 2, **{DROP: 0.1}) for place in range(5)]
-    found = tabulated(rows, (AverageDrop(),), 0, pairs=True)
-    assert found.photos["a"] == (5, 0, 2)
-    assert "Zero everywhere: a on 2 photos." in written(found, "Title", [])
-    assert found.to_json()["methods"][0]["zero"] == 2
+def test_slow_methods_stand_in_a_table_of_their_own_with_all_others_on_the_same_photos():
+    first, second = tables(rows_of({"fast": HIGH, "quick": LOW, "slow": LOW[:7]}), (AverageDrop(),), 0, compared=True)
+    assert (first.photos, second.photos) == (8, 7)
+    assert {line.method for line in first.lines} == {"fast", "quick"}
+    assert {line.method for line in second.lines} == {"fast", "quick", "slow"}
+    assert second.standings[0].cells["fast"].mean == pytest.approx(sum(HIGH[:7]) / 7)
+    assert second.standings[0].best == {"quick", "slow"}
+
+
+def test_several_classifiers_share_one_table_over_the_photos_that_all_get_right():
+    rows = rows_of({"a on one": LOW, "a on two": HIGH[:5]})
+    (found,) = tables(rows, (AverageDrop(),), 0, compared=False)
+    assert found.photos == 5
+    assert found.standings[0].differences == ()
+    text = page(rows, compared=False)
+    assert "Nothing is tested" in text
+    assert "**" not in text
 
 
 def test_what_asks_again_counts_only_the_photos_on_which_it_was_asked():
+    column = ClassSensitivity().column
+    rows = [row("a", "p0", again="several targets, method", **{column: None}), row("a", "p1", **{column: None})]
+    rows.append(row("a", "p2", again="several targets", **{column: 0.5}))
+    (found,) = tables(rows, (ClassSensitivity(),), 0, compared=True)
+    assert (found.standings[0].cells["a"].photos, found.standings[0].cells["a"].missing) == (1, 1)
+
+
+def test_a_metric_that_no_photo_has_is_said():
+    (found,) = tables(rows_of({"a": [0.1]}), (AverageDrop(), Gini()), 0, compared=True)
+    assert found.unmeasured == ("gini",)
+    assert "Not measured, since no photo has what it needs: gini." in page(
+        rows_of({"a": [0.1]}), (AverageDrop(), Gini())
+    )
+
+
+def test_maps_that_say_nothing_are_counted_and_said():
+    rows = [row("a", f"p{place}", zero=place < 2, **{DROP: 0.1}) for place in range(4)]
+    rows += [row("a", "p4", status="not finite", **{DROP: None}), row("a", "p5", status="failed", **{DROP: None})]
+    (found,) = tables(rows, (AverageDrop(),), 0, compared=True)
+    assert (found.lines[0].zero, found.lines[0].not_finite, found.lines[0].failed) == (2, 1, 1)
+    text = page(rows)
+    assert "Zero everywhere: a on 2 of 6 photos." in text
+    assert "Not finite: a on 1 of 6 photos." in text
+    assert "Failed: a on 1 of 6 photos." in text
+
+
+def test_cost_is_mean_passes_median_time_and_largest_peak():
     rows = [
-        row("a", "p0", again="several targets, method", **{"class-sensitivity-1": None}),
-        row("a", "p1", **{"class-sensitivity-1": None}),
-        row("a", "p2", again="several targets, method", **{"class-sensitivity-1": 0.5}),
+        row("a", f"p{place}", forwards=passes, milliseconds=time, megabytes=peak, **{DROP: 0.1})
+        for place, (passes, time, peak) in enumerate([(1, 90.0, 5.0), (3, 2.0, 9.0), (2, 4.0, None)])
     ]
-    found = tabulated(rows, (ClassSensitivity(),), 0, pairs=True)
-    assert found.cells["a", "class-sensitivity-1"].photos == 1
-    assert found.cells["a", "class-sensitivity-1"].missing == 1
+    cost = tables(rows, (AverageDrop(),), 0, compared=True)[0].lines[0].cost
+    assert (cost.forwards, cost.milliseconds, cost.megabytes) == (2.0, 4.0, 9.0)
 
 
-def test_a_metric_that_no_row_has_is_left_out():
-    assert tabulated(rows_of({"a": [0.1]}), (AverageDrop(), Gini()), 0, pairs=True).metrics[0].column == DROP
-
-
-def test_differences_are_paired_over_common_photos_and_adjusted_over_the_pairs():
-    values = {
-        "a": [0.1, 0.2, 0.3, 0.1, 0.2, 0.15, 0.2, 0.2],
-        "b": [0.4, 0.5, 0.7, 0.6, 0.5, 0.4, 0.6, 0.5],
-        "c": [0.2, 0.1, 0.3, 0.2, 0.1, 0.2, 0.2, 0.2],
-    }
-    found = tabulated(rows_of(values), (AverageDrop(),), 0, pairs=True)
-    pairs = {(one.first, one.second): one for one in found.differences}
-    assert pairs.keys() == {("a", "b"), ("a", "c")}
-    raw = [paired(values[one], values[other], 0).p_value for one, other in pairs]
-    assert [one.adjusted for one in pairs.values()] == list(holm(raw))
-    assert pairs["a", "b"].found.mean == pytest.approx(sum(values["a"]) / 8 - sum(values["b"]) / 8)
-    assert found.like("a", AverageDrop()) == {"a", "c"}
-
-
-def test_every_method_is_compared_with_the_random_control_too():
-    values = {name: [drop] * 8 for name, drop in {"a": 0.1, "b": 0.3, "random": 0.3, "c": 0.5}.items()}
-    found = tabulated(rows_of(values), (AverageDrop(),), 0, pairs=True)
-    assert len(found.differences) == 3 + 2
-    assert found.like("random", AverageDrop()) == {"random", "b"}
-    page = written(found, "Title", []).partition("## Faith")[2]
-    assert page.count(" ? |") == 1
-
-
-def test_without_pairs_only_the_best_is_as_good_as_the_best():
-    found = tabulated(rows_of({"a": [0.1], "b": [0.1001]}), (AverageDrop(),), 0, pairs=False)
-    assert found.differences == ()
-    assert found.like("a", AverageDrop()) == {"a"}
-
-
-def test_pairs_of_methods_on_different_photos_use_those_that_both_have():
-    rows = rows_of({"fast": [0.1] * 8}) + [row("slow", f"p{place:03d}", **{DROP: 0.2}) for place in (0, 3)]
-    (difference,) = tabulated(rows, (AverageDrop(),), 0, pairs=True).differences
-    assert difference.found.photos == 2
+def test_accuracy_is_that_of_the_labelled_photos_of_the_gate():
+    gate = [
+        {"kind": "gate", "method": "gate", "classifier": "vit", "image": str(place), "status": status, "label": label}
+        for place, (status, label) in enumerate([("counts", 1), ("misclassified", 2), ("counts", None), ("counts", 3)])
+    ]
+    (found,) = tables([*gate, *rows_of({"a": [0.1, 0.2]})], (AverageDrop(),), 0, compared=True)
+    assert found.lines[0].accuracy == pytest.approx(2 / 3)
+    assert found.lines[0].clean_probability == 0.5
 
 
 def test_overlap_is_the_mean_over_photos():
     pair = {"kind": "overlap", "method": "a | b", "image": "p", "rank-correlation": 0.5}
     rows = [*rows_of({"a": [0.1], "b": [0.2]}), pair, {**pair, "image": "q", "rank-correlation": None}]
-    found = tabulated(rows, (AverageDrop(),), 0, pairs=True).overlap["a", "b"]
+    found = overlaps(rows, (RankCorrelation(),), 0)["rank-correlation", "a", "b"]
     assert (found.mean, found.photos, found.missing) == (0.5, 1, 1)
+    assert "| a | – | 0.50 |" in page(rows)
 
 
-def test_a_cell_says_mean_interval_and_how_many_photos_where_they_are_fewer():
-    assert cell(Estimate(0.25, (0.2, 0.31), 10, 0), 10) == "0.250 [0.200, 0.310]"
-    assert cell(Estimate(0.25, None, 3, 0), 10) == "0.250 (3)"
-    assert cell(Estimate(math.nan, None, 0, 4), 4) == "–"
+def test_a_cell_says_mean_interval_and_how_many_photos_have_none():
+    assert cell(Estimate(0.25, (0.2, 0.31), 10, 0)) == "0.250 [0.200, 0.310]"
+    assert cell(Estimate(0.25, None, 3, 2)) == "0.250, 2 without"
+    assert cell(Estimate(float("nan"), None, 0, 4)) == mean(Estimate(float("nan"), None, 0, 4)) == "–"
 
 
-def test_the_page_marks_the_best_and_what_chance_cannot_tell_from_it():
-    values = {
-        "a": [0.1, 0.2, 0.3, 0.1, 0.2, 0.15, 0.2, 0.2],
-        "b": [0.4, 0.5, 0.7, 0.6, 0.5, 0.4, 0.6, 0.5],
-        "c": [0.2, 0.1, 0.3, 0.2, 0.1, 0.2, 0.2, 0.2],
-    }
-    page = written(tabulated(rows_of(values), (AverageDrop(),), 0, pairs=True), "Title", ["a fact"])
-    figures = page.partition("## Cost")[0]
-    lines = {line.split(" | ")[0].strip("| "): line for line in figures.splitlines() if line.startswith("|")}
-    assert "# Title" in page
-    assert "- a fact" in page
-    assert "**0.181" in lines["a"]
-    assert "≈ 0.188" in lines["c"]
-    assert "≈" not in lines["b"]
-    assert "average-drop-0.5 ↓" in page
+def test_the_page_marks_the_best_what_is_like_it_and_what_is_like_chance():
+    like_low = [0.2, 0.1, 0.3, 0.2, 0.1, 0.2, 0.2, 0.2]
+    found = lines_of(page(rows_of({"a": LOW, "b": HIGH, "c": like_low, "random": HIGH})))
+    assert "**0.181" in found["a"][0]
+    assert "≈ 0.188" in found["c"][0]
+    assert found["b"][0].endswith("] ? |")
+    assert "≈" not in found["b"][0] + found["random"][0]
 
 
-def test_a_table_of_nothing_is_a_table():
-    found = tabulated([], (AverageDrop(),), 0, pairs=True)
-    assert found.methods == ()
-    assert "## Cost" in written(found, "Title", [])
+def test_the_page_says_what_its_columns_are_and_of_how_many_photos():
+    text = page(rows_of({"a": LOW, "b": HIGH}))
+    assert "average-drop-0.5 ↓ (8)" in text
+    assert f"- `{DROP}`: {AverageDrop.summary}; {AverageDrop.rule}." in text
+    assert "# Title" in text
+    assert "- a fact" in text
 
 
-def test_json_holds_every_cell_and_difference():
-    found = tabulated(rows_of({"a": [0.1, 0.2], "b": [0.4, 0.5]}), (AverageDrop(),), 0, pairs=True).to_json()
-    assert found["metrics"][DROP]["higher_is_better"] is False
-    assert [one["method"] for one in found["methods"]] == ["a", "b"]
-    assert found["methods"][0][DROP]["photos"] == 2
-    assert found["differences"][0]["holm"] <= 1
+def test_a_terminal_gets_means_and_marks():
+    (found,) = tables(rows_of({"a": LOW, "b": HIGH}), (AverageDrop(),), 0, compared=True)
+    ((heading, (head, *rows)),) = figures(found, mean)
+    assert heading.startswith("Faithfulness")
+    assert head == ["method", "average-drop-0.5 ↓ (8)"]
+    assert rows == [["a", "**0.181**"], ["b", "0.525"]]
+
+
+def test_nothing_judged_gives_no_table():
+    assert tables([], (AverageDrop(),), 0, compared=True) == ()
+    assert "# Title" in page([])
+
+
+def test_json_is_strict_and_holds_every_cell_and_difference():
+    rows = rows_of({"a": LOW, "b": HIGH, "c": [None] * 8})
+    (found,) = (table.to_json() for table in tables(rows, (AverageDrop(),), 0, compared=True))
+    again = json.loads(json.dumps(found, allow_nan=False))
+    assert again["photos"] == 8
+    assert again["metrics"][DROP]["higher_is_better"] is False
+    assert again["metrics"][DROP]["best"] == ["a"]
+    assert [one["method"] for one in again["methods"]] == ["a", "b", "c"]
+    assert again["methods"][0][DROP]["photos"] == 8
+    assert again["methods"][2][DROP]["mean"] is None
+    assert again["metrics"][DROP]["differences"][0]["holm"] <= 1

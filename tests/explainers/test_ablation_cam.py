@@ -49,14 +49,14 @@ def living(network, pixels, layer):
     return int(features_at(network, pixels, layer).flatten(2).any(2).sum())
 
 
-def ablated(network, pixels, layer, target):
-    """w_k |A_k|, one channel after the other, in float64."""
+def ablated(network, pixels, layer, target, read=torch.abs):
+    """w_k a(A_k), one channel after the other, in float64; `read` is a."""
     network, pixels = network.double(), pixels.double()
     features, score = features_at(network, pixels, layer), network(pixels)[:, target].detach()
     total = torch.zeros_like(features[:, 0])
     for channel in range(features.shape[1]):
         lost = score - without(network, pixels, layer, channel)[:, target]
-        total += (lost / score.abs())[:, None, None] * features[:, channel].abs()
+        total += (lost / score.abs())[:, None, None] * read(features[:, channel])
     network.float()
     return total.clamp(min=0).float()
 
@@ -86,7 +86,7 @@ def test_any_other_suffix_is_the_loop_over_channels(layer):
     assert ablation.forwards_each == 1 + (8 if layer == "5" else 6)
     assert explanation.forwards == 2 + living(network, pixels, layer)
     for target in ALL:
-        same(explanation.maps[:, target], ablated(network, pixels, layer, target), 2e-4)
+        same(explanation.maps[:, target], ablated(network, pixels, layer, target, torch.relu), 2e-4)
 
 
 def test_what_lies_before_the_layer_runs_once_per_picture(monkeypatch):
@@ -163,6 +163,29 @@ def test_a_branch_that_cannot_be_entered_alone_runs_in_the_whole_network():
     assert not ablation.closed
     for target in ALL:
         same(ablation(pixels, target).maps[:, 0], ablated(network, pixels, "branch", target), 2e-4)
+
+
+class Daylight(nn.Module):
+    """A head that looks back at the picture itself, by day."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 6, 3, padding=1, stride=4), nn.Linear(6, CLASSES)
+
+    def forward(self, pixels):
+        day = (pixels.mean((1, 2, 3)) - 0.5).relu()
+        return self.head(self.stem(pixels).relu().mean((2, 3))) * (1 + day[:, None])
+
+
+def test_a_network_that_looks_back_at_bright_pictures_alone_runs_whole():
+    """Entered at the layer it would take the features for the picture, and on noise of mean zero nobody would see."""
+    network, pixels = Daylight(), pixels_of(2) + 1
+    with torch.no_grad():
+        network.stem.weight.copy_(torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0)))
+        network.stem.bias.fill_(-0.5)
+    ablation = regard.AblationCAM(classifier_of(network.eval()), layer="stem")
+    assert ablation.suffix.begins == "picture"
+    same(ablation(pixels, 0).maps[:, 0], ablated(network, pixels, "stem", 0, torch.relu), 2e-4)
 
 
 def test_a_head_with_a_hidden_layer_is_no_closed_form():

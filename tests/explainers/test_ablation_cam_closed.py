@@ -50,7 +50,7 @@ def test_the_closed_form_is_taken_only_where_channels_are_pooled_by_themselves(n
     ablation, pixels = regard.AblationCAM(classifier_of(network), layer=layer), pixels_of(2)
     assert ablation.closed == closed
     for target in range(CLASSES):
-        same(ablation(pixels, target).maps[:, 0], ablated(network, pixels, layer, target), 2e-4)
+        same(ablation(pixels, target).maps[:, 0], ablated(network, pixels, layer, target, torch.relu), 2e-4)
 
 
 class Plus(nn.Module):
@@ -69,7 +69,7 @@ def test_one_channel_that_does_not_go_with_its_map_is_enough_to_see(channel):
     network = loud(Pooled(lambda grid: grid.mean((2, 3)), Plus(channel)))
     ablation, pixels = regard.AblationCAM(classifier_of(network), layer="features"), pixels_of(1)
     assert not ablation.closed
-    same(ablation(pixels, 0).maps[:, 0], ablated(network, pixels, "features", 0), 2e-4)
+    same(ablation(pixels, 0).maps[:, 0], ablated(network, pixels, "features", 0, torch.relu), 2e-4)
 
 
 def test_weights_that_change_are_seen():
@@ -79,5 +79,24 @@ def test_weights_that_change_are_seen():
     with torch.no_grad():
         network.then.running_mean.zero_()
         network.then.bias.zero_()
-    same(ablation(pixels, 1).maps[:, 0], ablated(network, pixels, "features", 1), 1e-4)
+    same(ablation(pixels, 1).maps[:, 0], ablated(network, pixels, "features", 1, torch.relu), 1e-4)
     assert ablation.closed
+
+
+class Bright(nn.Module):
+    """Adds what is brighter than noise of mean zero ever is, over the whole grid, to every pooled channel."""
+
+    def forward(self, grid):
+        pooled = grid.mean((2, 3))
+        return pooled + (grid.mean((1, 2, 3)) - 0.5).relu()[:, None]
+
+
+def test_what_only_bright_pictures_show_is_seen():
+    """Channels meet where the picture is bright: noise alone would prove a closed form that is none."""
+    network = loud(Pooled(Bright(), nn.Identity()))
+    with torch.no_grad():
+        network.features.weight.fill_(1 / 27)
+        network.features.bias.zero_()
+    ablation, pixels = regard.AblationCAM(classifier_of(network), layer="features"), pixels_of(2) + 1
+    assert not ablation.closed
+    same(ablation(pixels, 0).maps[:, 0], ablated(network, pixels, "features", 0, torch.relu), 2e-4)

@@ -12,6 +12,7 @@ from regard.compat import import_optional
 from regard.errors import LayerError, NotFiniteError, UnsupportedError
 from regard.explainers.eigen_cam import first_component
 from regard.explainers.registry import find
+from regard.models import passes
 from regard.models.taps import read
 
 from ..models.test_convolutional import swin, timm_network
@@ -236,6 +237,34 @@ def test_the_value_farthest_from_zero_is_positive_in_eigen_cam():
     for seed in range(12):
         maps = explain(pixels_of(3, seed=seed), 0).maps
         assert (maps.amax((1, 2, 3)) >= -maps.amin((1, 2, 3))).all()
+
+
+class Given(nn.Module):
+    """One feature map, the first channel of the picture, and a head on its mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.grid, self.head = nn.Conv2d(3, 1, 1, bias=False), nn.Linear(1, 1)
+        with torch.no_grad():
+            self.grid.weight.copy_(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1))
+
+    def forward(self, pixels):
+        return self.head(self.grid(pixels).mean((2, 3)))
+
+
+def test_images_where_the_sign_of_eigen_cam_is_a_coin_toss_are_named():
+    """Of mean zero, with extremes 3 and −3, 3 and −1, −3 and 2.8, all zero; in chunks of two."""
+    rows = [[[3.0, -3.0], [0.0, 0.0]], [[3.0, -1.0], [-1.0, -1.0]], [[2.8, -3.0], [0.1, 0.1]], [[0.0] * 2] * 2]
+    pixels = torch.zeros(4, 3, 2, 2)
+    pixels[:, 0] = torch.tensor(rows)
+    classifier = classifier_of(Given(), 2, outputs="scalar")
+    passes.remember_chunk(classifier, pixels[:1], 2)
+    notes = regard.EigenCAM(classifier, layer="grid")(pixels, 0).notes
+    tossed = [note.partition(":")[0] for note in notes if "coin toss" in note]
+    assert tossed == [f"the sign of the map is a coin toss in image {image}" for image in (0, 2)]
+    passes.remember_chunk(classifier, pixels[:1], 4)
+    whole = [note for note in regard.EigenCAM(classifier, layer="grid")(pixels, 0).notes if "coin toss" in note]
+    assert [note.partition(":")[0] for note in whole] == ["the sign of the map is a coin toss in image 0, image 2"]
 
 
 def test_eigen_grad_cam_is_high_where_features_speak_for_the_target():

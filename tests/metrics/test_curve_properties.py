@@ -52,6 +52,21 @@ def test_a_batch_is_a_loop_and_its_order_nothing():
             same(single.deletion, together.deletion[[image]])
 
 
+@drawn(some.permutations(range(3)), some.integers(0, 100), some.sampled_from(["pixel", "grid"]))
+@settings(max_examples=8)
+def test_in_any_order_and_alone_a_picture_has_the_same_curves_where_holes_are_painted_in(order, seed, level):
+    classifier, pixels, maps = classifier_of(cnn()), pixels_of(3, (16, 16), seed), drawn_maps(3, 1, (4, 4), seed)
+    settled = {"fill": Inpaint(), "steps": 3, "level": level}
+    together = curves(classifier, pixels, given(classifier, pixels, maps), **settled)
+    permuted = curves(classifier, pixels[order], given(classifier, pixels[order], maps[order]), **settled)
+    for name in ("insertion", "deletion"):
+        same(getattr(permuted, name), getattr(together, name)[order])
+    one = order[0]
+    alone = curves(classifier, pixels[[one]], given(classifier, pixels[[one]], maps[[one]]), **settled)
+    same(alone.insertion, together.insertion[[one]])
+    same(alone.deletion, together.deletion[[one]])
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
 def test_chunks_change_nothing(size):
     pixels, maps = pixels_of(3), drawn_maps(3, 2, (7, 7))
@@ -120,6 +135,12 @@ def test_a_monotone_transform_changes_no_curve_of_a_grid(maps):
     for changed in (maps.exp(), maps.pow(3), maps.atan()):
         found = curves(SUMMING, DRAWN, given(SUMMING, DRAWN, changed), steps=8, level="grid")
         assert equal_curves(found, expected, 0)
+
+
+def test_a_monotone_transform_that_is_not_affine_changes_curves_of_pixels_since_maps_are_enlarged_first():
+    maps = drawn_maps(1, 1, (4, 4))
+    plain, cubed = (curves(SUMMING, DRAWN, given(SUMMING, DRAWN, each), steps=8) for each in (maps, maps.pow(3)))
+    assert not torch.allclose(plain.insertion, cubed.insertion, atol=1e-2)
 
 
 @drawn(whole_maps)

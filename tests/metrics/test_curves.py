@@ -301,16 +301,16 @@ def test_least_first_is_what_removing_the_least_relevant_places_gives(level):
             assert float(found.least_first[image, 0, point]) == pytest.approx(float(answer), abs=1e-5)
 
 
-def test_the_probability_is_float32_also_where_the_network_runs_in_half_precision():
+def test_the_probability_is_float64_also_where_the_network_runs_in_half_precision():
     classifier, pixels = classifier_of(cnn(), precision="bfloat16"), pixels_of(2)
     plain = classifier_of(cnn())
     maps = drawn_maps(2, 1, (7, 7))
     found = curves(classifier, pixels, given(classifier, pixels, maps, 1), steps=4)
     expected = curves(plain, pixels, given(plain, pixels, maps, 1), steps=4)
-    assert found.insertion.dtype is torch.float32
+    assert found.insertion.dtype is torch.float64
     assert found.precision == "bfloat16"
     all_close(found.insertion, expected.insertion, 0.1)
-    assert len(found.insertion.to(torch.bfloat16).float().sub(found.insertion).nonzero())
+    assert len(found.insertion.float().double().sub(found.insertion).nonzero())
 
 
 def test_areas_are_float64_and_of_the_unit_interval():

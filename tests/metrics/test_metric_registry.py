@@ -112,7 +112,7 @@ def test_another_package_s_metric_is_found_described_and_measures(monkeypatch):
 
     metric.update(Explained)
     assert metric.rows()[0] == {
-        "metric": "foreign-2",
+        "metric": "foreign-power-2",
         "image": 0,
         "target": 0,
         "value": 9.0,
@@ -142,6 +142,68 @@ def test_an_object_in_place_of_a_class_is_refused(monkeypatch):
     install(monkeypatch, broken=Foreign())
     with pytest.raises(MetricError, match="'broken' is none"):
         registry.find("broken")
+
+
+@pytest.mark.parametrize("needs", ["photographs", None, 3], ids=str)
+def test_a_metric_that_needs_what_there_is_not_is_refused_in_words(monkeypatch, needs):
+    install(monkeypatch, hungry=type("Hungry", (Foreign,), {"needs": needs}))
+    with pytest.raises(MetricError, match="'hungry' of another package needs what nothing gives") as refusal:
+        registry.find("hungry")
+    assert repr(needs) in refusal.value.came
+    assert "several targets" in refusal.value.expected
+
+
+def test_a_metric_that_does_not_say_what_it_needs_is_refused(monkeypatch):
+    class Silent(MapMetric):
+        name = "silent"
+
+    install(monkeypatch, silent=Silent)
+    with pytest.raises(MetricError, match="needs what nothing gives"):
+        registry.find("silent")
+
+
+@pytest.mark.parametrize(
+    ("metric", "column"),
+    [
+        (regard.metrics.AverageDrop(), "average-drop-0.5"),
+        (regard.metrics.AverageDrop(0.15), "average-drop-0.15"),
+        (regard.metrics.Compactness(), "compactness"),
+        (regard.metrics.Compactness(0.1), "compactness-threshold-0.1"),
+        (regard.metrics.ClassSensitivity(), "class-sensitivity-second"),
+        (regard.metrics.ClassSensitivity("least"), "class-sensitivity-least"),
+        (regard.metrics.MaxSensitivity(), "max-sensitivity"),
+        (regard.metrics.MaxSensitivity(0.1, seed=3), "max-sensitivity-radius-0.1-seed-3"),
+        (regard.metrics.Randomisation(), "randomisation-head"),
+        (regard.metrics.Randomisation("last block", 5), "randomisation-last-block-seed-5"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_column_names_what_is_measured_and_every_setting_that_is_not_its_default(metric, column):
+    assert metric.column == column
+
+
+def test_metrics_that_differ_in_one_setting_never_share_a_column():
+    sensitivity, randomisation = regard.metrics.MaxSensitivity, regard.metrics.Randomisation
+    several = [sensitivity(), sensitivity(samples=3), sensitivity(seed=3), sensitivity(radius=3)]
+    several += [randomisation(part, seed) for part in ("head", "last block", "cascade") for seed in (0, 1)]
+    assert len({metric.column for metric in several}) == len(several)
+
+
+def test_the_class_that_is_second_or_least_is_compared():
+    one, second, least = (
+        torch.tensor([[1.0, 2.0, 3.0]]),
+        torch.tensor([[1.0, 3.0, 2.0]]),
+        torch.tensor([[3.0, 2.0, 1.0]]),
+    )
+
+    class Explained:
+        maps = torch.stack([one, second, least])[None]
+
+    assert float(regard.metrics.ClassSensitivity().measure(Explained)) == pytest.approx(0.5)
+    assert float(regard.metrics.ClassSensitivity("least").measure(Explained)) == pytest.approx(-1)
+    for other in (1, -1, "third"):
+        with pytest.raises(MetricError, match="no such other class"):
+            regard.metrics.ClassSensitivity(other)
 
 
 def test_a_metric_that_cannot_be_loaded_is_refused_with_the_reason(monkeypatch):

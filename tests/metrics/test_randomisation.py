@@ -1,238 +1,19 @@
-import copy
-import dataclasses
+"""Maps before and after weights are shuffled: the correlation by loops, and the metric on it."""
+
 import functools
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as some
-from torch import nn
 
 import regard
-from regard.errors import MetricError, PixelsError, RegardError, TargetError, UnsupportedError
-from regard.metrics.randomisation import cascade, randomised, stages
+from regard.errors import MetricError, PixelsError, RegardError, TargetError
+from regard.metrics.of_methods import Randomisation
 from regard.metrics.randomisation import randomisation_correlation as correlations
+from regard.models.randomised import cascade, randomised
 
-from ..explainers.networks import CLASSES, WIDTH, classifier_of, cnn, loud, mlp_head, pixels_of, vit
-from ..models.test_transformer import ANATOMY, hugging_face
+from ..explainers.networks import classifier_of, cnn, pixels_of, vit
 
 WORDS = list("abcde")
-TRANSFORMERS = ("timm", "torchvision", "distilled", "attention pooling", "open_clip", "chunks of blocks", "DINOv2")
-FAMILIES = {
-    "cnn": lambda: classifier_of(cnn()),
-    "cnn with norms": lambda: classifier_of(Normed()),
-    "norm first": lambda: classifier_of(norm_first()),
-    "layer used twice": lambda: classifier_of(Twice()),
-    "head of its own": lambda: classifier_of(vit(num_classes=0), head=mlp_head()),
-    "no head": lambda: classifier_of(vit(num_classes=0)),
-    "in a fast path": lambda: classifier_of(Fast()),
-    "transformers": lambda: classifier_of(hugging_face("ViT", "ViTForImageClassification", num_labels=5)),
-    **{name: lambda name=name: classifier_of(ANATOMY[name][0](), ANATOMY[name][1]) for name in TRANSFORMERS},
-}
-
-
-class Normed(nn.Module):
-    """A norm before all and one after each convolution; the layer that runs first is defined last."""
-
-    def __init__(self):
-        super().__init__()
-        layers = {"one": nn.Conv2d(3, 6, 3), "one_norm": nn.BatchNorm2d(6), "two": nn.Conv2d(6, 8, 3, stride=2)}
-        layers |= {"two_norm": nn.BatchNorm2d(8), "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
-        self.layers = nn.ModuleDict({**layers, "first": nn.BatchNorm2d(3)})
-        self.head = nn.Linear(8, CLASSES)
-        self.scale = nn.Parameter(torch.ones(3, 1, 1))
-        loud(self)
-
-    def forward(self, pixels):
-        for name in ("first", "one", "one_norm", "two", "two_norm", "pool", "flat"):
-            pixels = self.layers[name](pixels * self.scale if name == "first" else pixels)
-        return self.head(pixels)
-
-
-def norm_first():
-    layers = [nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return loud(nn.Sequential(*layers, nn.Linear(6, CLASSES)))
-
-
-class Twice(nn.Module):
-    """A layer that runs before another one and after it."""
-
-    def __init__(self):
-        super().__init__()
-        self.again, self.between, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, CLASSES)
-        loud(self)
-
-    def forward(self, pixels):
-        colours = pixels.mean((2, 3)).repeat(1, 3)[:, :8]
-        return self.head(self.again(self.between(self.again(colours)).relu()))
-
-
-class Fast(nn.Module):
-    """torch's own layer, whose parts do not run by themselves where no gradient is wanted."""
-
-    def __init__(self):
-        super().__init__()
-        self.patches = nn.Conv2d(3, WIDTH, 8, 8)
-        self.layer = nn.TransformerEncoderLayer(WIDTH, 3, 32, batch_first=True)
-        self.head = nn.Linear(WIDTH, CLASSES)
-        loud(self)
-
-    def forward(self, pixels):
-        return self.head(self.layer(self.patches(pixels).flatten(2).mT).mean(1))
-
-
-def weights_of(classifier):
-    own = {f"network.{name}": value for name, value in classifier.module.state_dict().items()}
-    return own | {f"head.{name}": value for name, value in (classifier.head or nn.Identity()).state_dict().items()}
-
-
-def changed(before, after):
-    """Names of the weights that differ."""
-    assert before.keys() == after.keys()
-    return {name for name in before if not before[name].equal(after[name])}
-
-
-def learnt(classifier, names):
-    """Those of the weights that a shuffle can change: of more than one value."""
-    weights = weights_of(classifier)
-    return {name for name in names if weights[name].unique().numel() > 1}
-
-
-def parameters_of(classifier):
-    own = {f"network.{name}" for name, _ in classifier.module.named_parameters()}
-    return own | {f"head.{name}" for name, _ in (classifier.head or nn.Identity()).named_parameters()}
-
-
-@pytest.fixture(params=FAMILIES)
-def classifier(request):
-    return FAMILIES[request.param]()
-
-
-def test_the_cascade_redraws_one_stage_more_in_each_step_and_in_the_end_all(classifier):
-    before, hashed = copy.deepcopy(weights_of(classifier)), classifier.hash
-    steps, copies = stages(classifier), list(cascade(classifier))
-    names = [name for stage in steps for name in stage.weights]
-    assert sorted(names) == sorted(parameters_of(classifier))
-    assert len(copies) == len(steps)
-    done = set()
-    for stage, other in zip(steps, copies, strict=True):
-        done |= learnt(classifier, stage.weights)
-        assert changed(before, weights_of(other)) == done
-        assert stage.name in other.name
-    assert done == learnt(classifier, names)
-    for name, value in weights_of(copies[-1]).items():
-        assert value.flatten().sort().values.equal(before[name].flatten().sort().values)  # the same values elsewhere
-    assert changed(before, weights_of(classifier)) == set()
-    assert classifier.hash == hashed
-
-
-def test_a_copy_answers_like_a_classifier_of_its_own(classifier):
-    pixels = pixels_of(2, classifier.preparation.frame)
-    other = randomised(classifier, "all", seed=3)
-    kept = ("labels", "outputs", "class_count", "width", "precision", "tokens", "preparation")
-    assert [getattr(other, name) for name in kept] == [getattr(classifier, name) for name in kept]
-    assert other(pixels).isfinite().all()
-    assert not torch.allclose(other(pixels), classifier(pixels))
-
-
-def test_a_part_is_the_stages_that_it_names(classifier):
-    before, steps = copy.deepcopy(weights_of(classifier)), stages(classifier)
-    everything = learnt(classifier, [name for stage in steps for name in stage.weights])
-    assert changed(before, weights_of(randomised(classifier, "all"))) == everything
-    if not steps[0].is_head:
-        with pytest.raises(MetricError, match="head"):
-            randomised(classifier, "head")
-        return
-    assert changed(before, weights_of(randomised(classifier, "head"))) == learnt(classifier, steps[0].weights)
-    last = changed(before, weights_of(randomised(classifier, "last block")))
-    if classifier.tokens is None:
-        assert last == learnt(classifier, steps[1].weights)
-    else:
-        assert any(f".{classifier.tokens.blocks[-1]}." in name for name in last)
-        assert not any(f".{block}." in name for name in last for block in classifier.tokens.blocks[:-1])
-        assert not last & {*steps[0].weights}
-
-
-def order_of(classifier):
-    return [stage.name for stage in stages(classifier)]
-
-
-def test_stages_go_from_the_head_over_blocks_or_layers_to_what_stands_before_them():
-    assert order_of(classifier_of(vit())) == ["head", "blocks.1", "blocks.0", "patch_embed.proj", "VisionTransformer"]
-    assert order_of(classifier_of(cnn())) == ["8", "4", "0"]
-    assert order_of(classifier_of(vit(num_classes=0), head=mlp_head()))[:2] == ["head", "blocks.1"]
-    assert order_of(classifier_of(Twice())) == ["head", "again", "between"]
-    assert order_of(classifier_of(norm_first())) == ["5", "1", "0"]
-    pooled = classifier_of(vit(class_token=False, global_pool="map"))
-    assert order_of(pooled)[:4] == ["head", "attn_pool", "blocks.1", "blocks.0"]
-    last = stages(classifier_of(vit()))[1].weights
-    assert {"network.norm.weight", "network.blocks.1.attn.qkv.bias", "network.blocks.1.norm1.weight"} <= {*last}
-
-
-def test_norms_go_with_the_layer_before_them_and_what_runs_first_comes_last():
-    found = {stage.name: {*stage.weights} for stage in stages(classifier_of(Normed()))}
-    assert list(found) == ["head", "layers.two", "layers.one", "Normed"]
-    assert {name.split(".")[2] for name in found["layers.two"]} == {"two", "two_norm"}
-    assert {name.split(".")[2] for name in found["layers.one"]} == {"one", "one_norm"}
-    assert found["Normed"] == {"network.scale", "network.layers.first.weight", "network.layers.first.bias"}
-
-
-def test_the_tensor_of_a_name_is_redrawn_alike_in_every_copy_and_otherwise_by_another_seed():
-    classifier = classifier_of(vit())
-    head = weights_of(randomised(classifier, "head", seed=1))["network.head.weight"]
-    for other in (randomised(classifier, "all", seed=1), *cascade(classifier, seed=1)):
-        assert weights_of(other)["network.head.weight"].equal(head)
-    assert not weights_of(randomised(classifier, "head", seed=2))["network.head.weight"].equal(head)
-
-
-def test_tensors_of_one_shape_are_not_redrawn_alike():
-    network = vit()
-    layers = [f"blocks.{block}.mlp.fc1.weight" for block in range(2)]
-    with torch.no_grad():
-        for name in layers:
-            network.get_parameter(name).copy_(torch.arange(WIDTH * 2 * WIDTH).view(2 * WIDTH, WIDTH) / 1e4)
-    other = randomised(classifier_of(network), "all").module
-    assert not other.get_parameter(layers[0]).equal(other.get_parameter(layers[1]))
-
-
-def test_an_anatomy_that_was_told_is_told_to_the_copies():
-    tokens = dataclasses.replace(classifier_of(vit()).tokens, cannot_drop="so it was said")
-    assert randomised(classifier_of(vit(), tokens=tokens)).tokens == tokens
-
-
-@settings(max_examples=10, deadline=None)
-@given(some.integers(-(2**63), 2**63 - 1))
-def test_any_whole_number_is_a_seed(seed):
-    classifier = classifier_of(cnn())
-    assert weights_of(randomised(classifier, seed=seed))["network.8.weight"].unique().numel() == 8 * CLASSES
-
-
-def test_nothing_is_left_in_the_network_and_copies_take_nothing_of_it_along():
-    network = cnn().train()
-    network[4].eval()
-    network[0].weight.requires_grad_(False)
-    network[4].weight.grad = torch.ones_like(network[4].weight)
-    classifier = classifier_of(network)
-    modes, state = [module.training for module in network.modules()], torch.random.get_rng_state()
-    with torch.inference_mode():
-        copies = list(cascade(classifier))
-    assert [module.training for module in network.modules()] == modes
-    assert [parameter.requires_grad for parameter in network.parameters()] == [False] + [True] * 5
-    assert network[4].weight.grad.equal(torch.ones_like(network[4].weight))
-    assert torch.random.get_rng_state().equal(state)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
-    regard.GradCAM(copies[-1], layer="4")(pixels_of(), 0)  # its weights can be differentiated
-    shared = {value.data_ptr() for value in weights_of(classifier).values()}
-    assert not shared & {value.data_ptr() for value in weights_of(copies[0]).values()}
-
-
-def test_a_failing_pass_leaves_no_hook():
-    network = cnn()
-    classifier = classifier_of(network)
-    network[4].forward = lambda _: 1 / 0
-    with pytest.raises(ZeroDivisionError):
-        stages(classifier)
-    assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 def slow_ranks(values):
@@ -251,13 +32,12 @@ def test_the_attention_map_and_controls_do_not_see_the_head_and_cdam_does():
     head = [randomised(classifier, "head")]
     for method in (regard.AttentionMap, regard.Random):
         found = correlations(method, classifier, pixels, head)
-        assert found.signed.shape == found.magnitude.shape == (1, 4, 1)
-        assert torch.allclose(found.signed, torch.ones(1, 4, 1, dtype=torch.float64), atol=1e-12)
-        assert torch.allclose(found.magnitude, torch.ones(1, 4, 1, dtype=torch.float64), atol=1e-12)
-    assert (correlations(regard.CDAM, classifier, pixels, head).signed.abs() < 0.9).any()
+        assert found.shape == (1, 4, 1)
+        assert torch.allclose(found, torch.ones(1, 4, 1, dtype=torch.float64), atol=1e-12)
+    assert (correlations(regard.CDAM, classifier, pixels, head).abs() < 0.9).any()
     block = [randomised(classifier, "last block")]
-    assert (correlations(regard.AttentionMap, classifier, pixels, block).signed < 0.9).all()
-    assert (correlations(regard.Random, classifier, pixels, cascade(classifier)).signed == 1).all()
+    assert (correlations(regard.AttentionMap, classifier, pixels, block) < 0.9).all()
+    assert (correlations(regard.Random, classifier, pixels, cascade(classifier)) == 1).all()
 
 
 def test_it_is_the_rank_correlation_of_the_maps_of_the_intact_classifier_s_class():
@@ -271,12 +51,10 @@ def test_it_is_the_rank_correlation_of_the_maps_of_the_intact_classifier_s_class
         after = regard.CDAM(other)(pixels, regard.PerImage(classes)).maps
         for image in range(3):
             one, two = before[image, 0], after[image, 0]
-            assert float(found.signed[step, image, 0]) == pytest.approx(slow_correlation(one, two), abs=1e-12)
-            expected = slow_correlation(one.abs(), two.abs())
-            assert float(found.magnitude[step, image, 0]) == pytest.approx(expected, abs=1e-12)
+            assert float(found[step, image, 0]) == pytest.approx(slow_correlation(one, two), abs=1e-12)
 
 
-def test_a_map_that_turns_its_sign_is_told_by_the_two_correlations():
+def test_a_map_that_only_turns_its_sign_has_a_correlation_of_minus_one():
     class Turned(regard.CDAM):
         def _explain(self, pixels, question):
             found = super()._explain(pixels, question)
@@ -285,28 +63,25 @@ def test_a_map_that_turns_its_sign_is_told_by_the_two_correlations():
     intact, pixels = classifier_of(vit()), pixels_of(2)
     same = classifier_of(vit())
     found = correlations(Turned, intact, pixels, [same], [0, 3])
-    assert torch.allclose(found.signed, -torch.ones(1, 2, 2, dtype=torch.float64), atol=1e-12)
-    assert torch.allclose(found.magnitude, torch.ones(1, 2, 2, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(found, -torch.ones(1, 2, 2, dtype=torch.float64), atol=1e-12)
 
 
 def test_the_cascade_of_a_convolutional_network_is_followed_step_by_step():
     classifier, pixels = classifier_of(cnn()), pixels_of(2)
     found = correlations(functools.partial(regard.GradCAM, layer="4"), classifier, pixels, cascade(classifier))
-    assert found.signed.shape == (3, 2, 1)
+    assert found.shape == (3, 2, 1)
     alone = [
         correlations(functools.partial(regard.GradCAM, layer="4"), classifier, pixels, [other])
         for other in cascade(classifier)
     ]
-    assert torch.equal(torch.cat([part.signed for part in alone]).nan_to_num(9), found.signed.nan_to_num(9))
+    assert torch.equal(torch.cat(alone).nan_to_num(9), found.nan_to_num(9))
 
 
 def test_a_picture_s_correlation_is_its_own():
     classifier, pixels = classifier_of(vit()), pixels_of(3)
     head = [randomised(classifier, "head")]
-    together = correlations(regard.CDAM, classifier, pixels, head).signed
-    alone = torch.cat(
-        [correlations(regard.CDAM, classifier, pixels[[image]], head).signed for image in range(3)], dim=1
-    )
+    together = correlations(regard.CDAM, classifier, pixels, head)
+    alone = torch.cat([correlations(regard.CDAM, classifier, pixels[[image]], head) for image in range(3)], dim=1)
     assert torch.allclose(alone, together, atol=0.02)  # rounding may exchange two neighbours in rank
 
 
@@ -315,13 +90,13 @@ def test_targets_by_name_rank_and_picture_and_a_network_without_a_head():
     head = [randomised(classifier, "head")]
     ranked = correlations(regard.CDAM, classifier, pixels, head, regard.top(2))
     order = classifier(pixels).argsort(1, descending=True)[:, :2]
-    assert ranked.signed.equal(correlations(regard.CDAM, classifier, pixels, head, regard.PerImage(order)).signed)
-    assert correlations(regard.CDAM, classifier, pixels, head, ["a", 3]).signed.shape == (1, 2, 2)
+    assert ranked.equal(correlations(regard.CDAM, classifier, pixels, head, regard.PerImage(order)))
+    assert correlations(regard.CDAM, classifier, pixels, head, ["a", 3]).shape == (1, 2, 2)
     with pytest.raises(TargetError):
         correlations(regard.CDAM, classifier, pixels, head, "zebra")
     headless = classifier_of(vit(num_classes=0))
     found = correlations(regard.AttentionMap, headless, pixels, [randomised(headless, "last block")])
-    assert found.signed.shape == (1, 2, 1)
+    assert found.shape == (1, 2, 1)
 
 
 def test_one_copy_of_a_cascade_is_made_at_a_time():
@@ -338,17 +113,28 @@ def test_one_copy_of_a_cascade_is_made_at_a_time():
             assert made[-1:] == [classifier.name] or not made
 
     classifier = classifier_of(cnn())
-    assert correlations(Watched, classifier, pixels_of(1), copies(classifier)).signed.shape == (3, 1, 1)
+    assert correlations(Watched, classifier, pixels_of(1), copies(classifier)).shape == (3, 1, 1)
     assert len(made) == 3
+
+
+def test_the_metric_is_the_size_of_the_correlation_and_of_the_cascade_its_mean_over_all_steps():
+    classifier, pixels = classifier_of(vit()), pixels_of(2)
+    for part in ("head", "last block"):
+        alone = correlations(regard.CDAM, classifier, pixels, [randomised(classifier, part, 3)], [0, 2])[0]
+        assert Randomisation(part, 3).measure(regard.CDAM, classifier, pixels, [0, 2]).equal(alone.abs())
+    steps = correlations(regard.CDAM, classifier, pixels, cascade(classifier, 3), [0, 2]).tolist()
+    assert len(steps) == 5
+    found = Randomisation("cascade", 3).measure(regard.CDAM, classifier, pixels, [0, 2])
+    for image in range(2):
+        for target in range(2):
+            expected = sum(abs(step[image][target]) for step in steps) / 5
+            assert float(found[image, target]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_what_makes_no_sense_is_refused():
     classifier, pixels = classifier_of(cnn()), pixels_of(1)
-    with pytest.raises(MetricError, match="last block"):
-        randomised(classifier, "cascade")
-    for make in (randomised, cascade):
-        with pytest.raises(UnsupportedError, match="seed"):
-            make(classifier, seed=1.5)
+    with pytest.raises(MetricError, match="no such part"):
+        Randomisation("all")
     with pytest.raises(MetricError, match="no randomised copy"):
         correlations(regard.Centre, classifier, pixels, [])
     with pytest.raises(RegardError):

@@ -12,6 +12,7 @@ from torch import nn
 
 import regard
 from regard.errors import MetricError
+from regard.fills import Colour
 from regard.metrics.curves import curves
 from regard.metrics.retention import PAPER, average_drop, average_gain, increase_in_confidence, softly_retained
 from regard.models import passes
@@ -63,6 +64,40 @@ def test_the_smallest_gain_counts_and_equality_does_not():
     above = torch.nextafter(whole, torch.ones(3))
     assert increase_in_confidence(whole, above).tolist() == [1, 1, 0]
     assert increase_in_confidence(whole, whole).tolist() == [0, 0, 0]
+
+
+class OneLogit(nn.Module):
+    """16 and the mean of the picture as a logit, against 0."""
+
+    def forward(self, pixels):
+        mean = 16 + pixels.mean(dim=(1, 2, 3))
+        return torch.stack([mean, torch.zeros_like(mean)], dim=1)
+
+
+@pytest.mark.parametrize("outputs", ["softmax", "sigmoid"])
+def test_what_a_near_certain_photo_gains_is_no_rounding(outputs):
+    """Logits 16 → 17 against 0: (O − Y) / (1 − Y) = 1 − (1 + e¹⁶) / (1 + e¹⁷) ≈ 1 − 1/e; in float32 it is 1."""
+    classifier = classifier_of(OneLogit(), 8, outputs=outputs)
+    pixels = torch.ones(1, 3, 8, 8)
+    pixels[..., 4:, :] = -1
+    maps = torch.zeros(1, 1, 8, 8)
+    maps[..., :4, :] = 1
+    read = curves(classifier, pixels, given(classifier, pixels, maps), fill=Colour((1.0,) * 3), steps=2)
+    assert read.clean.dtype is read.retained[0.5].dtype is torch.float64
+    expected = 1 - (1 + math.exp(16)) / (1 + math.exp(17))
+    assert float(average_gain(read.clean, read.retained[0.5])) == pytest.approx(expected, rel=1e-6)
+    assert softly_retained(classifier, pixels, given(classifier, pixels, maps)).clean.dtype is torch.float64
+
+
+def test_a_function_of_the_logits_is_asked_in_their_own_precision():
+    weights = torch.tensor([1.0, 2.0])
+    classifier, pixels = classifier_of(OneLogit(), 8), pixels_of(1, (8, 8))
+    asked = regard.Score(lambda logits: logits @ weights)
+    read = curves(
+        classifier, pixels, given(classifier, pixels, drawn_maps(1, 1, (4, 4)), asked), targets=asked, steps=2
+    )
+    assert read.clean.dtype is torch.float64
+    assert float(read.clean) == pytest.approx(16 + float(pixels.mean()), abs=1e-5)
 
 
 def test_what_has_no_value_is_nan():

@@ -7,8 +7,10 @@ from hypothesis import strategies as some
 
 import regard
 from regard.errors import MetricError, NotFiniteError, PixelsError, UnsupportedError
+from regard.fills import Noise
 from regard.images import Pixels
 from regard.metrics.sensitivity import max_sensitivity
+from regard.models import passes
 
 from ..explainers.networks import classifier_of, pixels_of, vit
 
@@ -102,14 +104,59 @@ def test_draws_belong_to_the_picture_and_the_seed():
     assert torch.random.get_rng_state().equal(state)
 
 
-def test_a_map_that_knows_nothing_does_not_move_and_noise_moves_far():
+def test_a_map_that_knows_nothing_does_not_move_and_neither_do_draws_that_are_the_picture_s():
     classifier, pixels = classifier_of(vit()), pixels_of(2)
     figures = {
         name: max_sensitivity(lambda given, explain=explain: explain(given, 1).maps, pixels, samples=3)
         for name, explain in (("centre", regard.Centre(classifier)), ("random", regard.Random(classifier)))
     }
     assert figures["centre"].tolist() == [[0.0], [0.0]]
-    assert (figures["random"] > 0.5).all()
+    assert figures["random"].tolist() == [[0.0], [0.0]]
+
+
+DRAWING = {
+    "cdam": lambda classifier: regard.CDAM(classifier),
+    "smooth-cdam": lambda classifier: regard.SmoothCDAM(classifier, samples=3, noise=0.3),
+    "rise": lambda classifier: regard.RISE(classifier, samples=8),
+    "rise on noise": lambda classifier: regard.RISE(classifier, samples=8, fill=Noise()),
+    "smooth-grad": lambda classifier: regard.SmoothGrad(classifier, samples=3),
+}
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_it_goes_to_zero_as_the_radius_does_also_of_methods_that_draw(name):
+    explain, pixels = DRAWING[name](classifier_of(vit())), pixels_of(2)
+    figures = [max_sensitivity(lambda given: explain(given, 1).maps, pixels, radius, 2) for radius in (1e-2, 1e-5)]
+    assert (figures[1] < 2e-3).all()
+    assert (figures[1] < figures[0] / 20).all()
+    assert (figures[0] > 0).all()
+
+
+def test_chunks_and_mates_do_not_change_what_a_method_draws():
+    classifier, pixels = classifier_of(vit()), pixels_of(3)
+    explain = regard.SmoothCDAM(classifier, samples=3, noise=0.3)
+    together = max_sensitivity(lambda given: explain(given, 1).maps, pixels, 1e-4, 2)
+    passes.remember_chunk(classifier, pixels[:1], 1)
+    assert torch.allclose(max_sensitivity(lambda given: explain(given, 1).maps, pixels, 1e-4, 2), together, rtol=0.1)
+    order = [2, 0, 1]
+    permuted = max_sensitivity(lambda given: explain(given, 1).maps, pixels[order], 1e-4, 2)
+    assert torch.allclose(permuted, together[order], rtol=0.1)
+
+
+def test_draws_are_the_moved_picture_s_own_again_after_an_exception():
+    classifier, pixels = classifier_of(vit()), pixels_of(1)
+    moved, clean = [], regard.Random(classifier)(pixels, 0).maps
+
+    def failing(given):
+        moved.append(given)
+        if len(moved) > 1:
+            assert regard.Random(classifier)(given, 0).maps.equal(clean)
+            raise ZeroDivisionError
+        return regard.Random(classifier)(given, 0).maps
+
+    with pytest.raises(ZeroDivisionError):
+        max_sensitivity(failing, pixels)
+    assert not regard.Random(classifier)(moved[1], 0).maps.equal(clean)
 
 
 def test_a_map_of_nothing_has_no_figure_and_a_picture_of_one_colour_does_not_move():

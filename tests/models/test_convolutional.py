@@ -8,7 +8,7 @@ from regard.compat import import_optional
 from regard.errors import LayerError, UnsupportedError
 from regard.models.convolutional import FeatureMap, feature_map, last_feature_map
 
-from ..explainers.networks import classifier_of, cnn, vit
+from ..explainers.networks import classifier_of, cnn, loud, vit
 
 timm = import_optional("timm", "timm")
 
@@ -252,3 +252,17 @@ def test_a_network_without_such_a_layer_is_refused():
     with pytest.raises(UnsupportedError, match="no single feature map") as refusal:
         last_feature_map(classifier_of(Net(call, **parts)))
     assert "layer='b'" in refusal.value.remedy
+
+
+def test_a_branch_that_only_bright_pictures_take_is_seen():
+    """Grey and noise of mean zero leave it shut: on them alone the trunk seems to carry the decision."""
+
+    def call(net, pixels):
+        stem = net.stem(pixels)
+        bright = (pixels.mean((1, 2, 3)) - 0.5).relu()
+        return pooled(net.head, net.trunk(stem)) + pooled(net.other, net.beside(stem)) * bright[:, None]
+
+    layers = {"stem": conv(3, 4, 2), "beside": conv(4, 6, 2), "other": nn.Linear(6, 5)}
+    network = Net(call, **layers, trunk=conv(4, 6, 2), head=nn.Linear(6, 5))
+    with pytest.raises(UnsupportedError, match="no single feature map"):
+        last_feature_map(classifier_of(loud(network)))

@@ -13,6 +13,7 @@ from regard.cli.photos import named
 from regard.naming import image_of, photo_facts, printable
 
 if TYPE_CHECKING:
+    from regard.fills import Fill
     from regard.models.classifier import Classifier
     from regard.runs import Run
 
@@ -30,14 +31,26 @@ def photos_left(results: Run, paths: Sequence[Path]) -> list[tuple[Path, str]]:
     return named(left, {Path(done[image]["picture"]).stem for image in kept})
 
 
-def pass_seconds(subject: Classifier) -> float:
-    """How long one forward pass of one picture takes, timed after a first one that wakes threads and memory."""
+def pass_seconds(subject: Classifier, fill: Fill | None = None) -> float:
+    """How long one forward pass of one picture takes: the median of three, after one that wakes threads and memory.
+
+    Args:
+        subject: the classifier.
+        fill: what half of the picture is filled with before each pass; default nothing is.
+    """
+    import statistics
     import time
 
-    subject(subject.picture())
-    start = time.perf_counter()
-    subject(subject.picture())
-    return time.perf_counter() - start
+    picture = subject.picture(noise=True)
+    kept = picture.new_ones(1, 1, *picture.shape[2:])
+    kept[:, :, : picture.shape[2] // 2] = 0
+    background = None if fill is None else fill.background(picture)
+    spent = []
+    for _ in range(4):
+        start = time.perf_counter()
+        subject(picture if fill is None else fill(picture, kept, background))
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent[1:])
 
 
 def each_photo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 import shlex
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin
 from regard.errors import MissingDependencyError, RegardError, UnsupportedError
 from regard.explainers import registry
 from regard.explainers.explainer import Explainer
-from regard.fills import Blur, Colour, Fill, Inpaint, Mean, Noise, training_mean
+from regard.fills import Blur, Fill, Inpaint, Mean, Noise, black, training_mean
 from regard.models.classifier import Classifier
 from regard.models.preparation import Preparation
 
@@ -67,6 +68,13 @@ class MethodAsked:
     def missing(self) -> bool:
         """Whether its file is not there, so that it can be asked nothing until `made_by` has been run."""
         return self.made_by is not None
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of its file; None where there is none, or it is missing."""
+        if self.file is None or self.missing:
+            return None
+        return hashlib.sha256(self.file.read_bytes()).hexdigest()
 
     def explainer(self, classifier: Classifier) -> Explainer:
         """The method, bound to a classifier.
@@ -123,7 +131,7 @@ def fill_called(name: str, preparation: Preparation) -> Fill:
     made: dict[str, Callable[[], Fill]] = {
         "training-mean": lambda: training_mean(preparation.channels),
         "mean": Mean,
-        "black": lambda: Colour.of((0.0,) * preparation.channels, preparation.mean, preparation.std),
+        "black": lambda: black(preparation.mean, preparation.std),
         "blur": Blur,
         "noise": Noise,
         "inpaint": Inpaint,

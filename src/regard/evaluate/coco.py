@@ -12,7 +12,7 @@ from typing import Any
 
 from regard.errors import FileFormatError
 from regard.evaluate.boxes import Box, checked_box, wrong_place
-from regard.evaluate.judged import Judged, upright_size
+from regard.evaluate.known_photo import KnownPhoto, upright_size
 from regard.evaluate.masks import Outline
 from regard.evaluate.selection import selected
 
@@ -68,7 +68,7 @@ class _Object:
     runs: tuple[tuple[int, ...], ...]
 
 
-def read_coco(path: Path, where: str | None) -> list[Judged]:
+def read_coco(path: Path, where: str | None) -> list[KnownPhoto]:
     """Photos of a COCO instances file, as `photos.read_photos` describes it.
 
     Raises:
@@ -93,7 +93,7 @@ def read_coco(path: Path, where: str | None) -> list[Judged]:
     chosen: dict[Any, list[_Object]] = defaultdict(list)
     for image, each in selected(shown, where, ["label"], path):
         chosen[image].append(each)
-    return [_judged(path, entry, chosen[image]) for image, entry in images.items() if where is None or image in chosen]
+    return [_known(path, entry, chosen[image]) for image, entry in images.items() if where is None or image in chosen]
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -176,7 +176,7 @@ def _outline(entry: _Entry, size: Size) -> tuple[tuple[tuple[float, ...], ...], 
     return (), (tuple(map(int, runs)),)
 
 
-def _judged(path: Path, image: _Entry, objects: Sequence[_Object]) -> Judged:
+def _known(path: Path, image: _Entry, objects: Sequence[_Object]) -> KnownPhoto:
     photo = path.parent / os.path.normpath(image.values["file_name"])
     if not os.path.isfile(photo):  # noqa: PTH113 (False, not an error, for a name too long to be one)
         raise FileFormatError(
@@ -186,7 +186,7 @@ def _judged(path: Path, image: _Entry, objects: Sequence[_Object]) -> Judged:
             remedy="copy that file into the folder of the photos",
         )
     if not objects:
-        return Judged(photo)
+        return KnownPhoto(photo)
     size, shown = _size(image), upright_size(photo)
     if shown not in (None, size):
         raise image.wrong(f"height, width {list(size)}", f"those of the upright photo: {list(shown)}")
@@ -201,7 +201,7 @@ def _judged(path: Path, image: _Entry, objects: Sequence[_Object]) -> Judged:
         tuple(runs for each in alike for runs in each.runs),
     )
     complete = all(each.polygons or each.runs for each in alike)
-    return Judged(photo, label, tuple(dict.fromkeys(each.box for each in alike)), outline if complete else None)
+    return KnownPhoto(photo, label, tuple(dict.fromkeys(each.box for each in alike)), outline if complete else None)
 
 
 def _is_number(value: object) -> bool:

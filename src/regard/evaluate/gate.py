@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from regard.errors import PhotoError
-from regard.evaluate.judged import Judged, class_of
+from regard.evaluate.known_photo import KnownPhoto, class_of
 from regard.models.classifier import Classifier
 from regard.targets import log_probabilities
 
 TOGETHER = 16
-"""Photos that are prepared and answered at once."""
+"""Photos that are prepared and answered in one call."""
 
 COUNTED, WRONG, FAILED = "counts", "misclassified", "failed"
 
@@ -32,7 +33,7 @@ class Answered:
         status: "counts"; "misclassified", which is excluded; "failed", with the reason.
     """
 
-    photo: Judged
+    photo: KnownPhoto
     label: int | None
     predicted: int | None
     second: int | None
@@ -47,34 +48,44 @@ class Answered:
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def of_row(cls, photo: Judged, row: Mapping[str, Any]) -> Answered:
+    def of_row(cls, photo: KnownPhoto, row: Mapping[str, Any]) -> Answered:
         """What `row` wrote."""
         names = ("label", "predicted", "second", "least", "probability", "status", "error")
         return cls(photo, **{name: row[name] for name in names})
 
 
-def answered(classifier: Classifier, photos: Sequence[Judged]) -> list[Answered]:
-    """The answers to some photos, one pass each.
+def answered(classifier: Classifier, photos: Sequence[KnownPhoto]) -> list[Answered]:
+    """The answers to some photos, in one call of the classifier.
 
     A photo whose label the classifier does not know, or that has none, counts with the likeliest class: nobody can say
-    that it is wrong. A photo that cannot be read fails alone.
+    that it is wrong. A photo that cannot be read, or whose answer is not finite, fails alone.
     """
-    found: list[Answered] = []
-    for photo in photos:
-        try:
-            label = class_of(photo.label, classifier)
-            logits = classifier(classifier.prepare(photo.path)).detach()[0]
-        except PhotoError as reason:
-            found.append(Answered(photo, None, None, None, None, None, FAILED, str(reason)))
-            continue
-        order = torch.sort(logits, descending=True, stable=True).indices.tolist()
-        chance = None
-        if classifier.outputs in ("softmax", "sigmoid"):
-            chance = float(log_probabilities(logits[None], classifier.outputs)[0, order[0]].exp())
-        status = COUNTED if label in (None, order[0]) else WRONG
-        second = order[min(1, len(order) - 1)]
-        found.append(Answered(photo, label, order[0], second, order[-1], chance, status))
-    return found
+    try:
+        with torch.no_grad():
+            logits = classifier(classifier.prepare([photo.path for photo in photos]))
+    except PhotoError as reason:
+        if len(photos) == 1:
+            return [_failed(photos[0], str(reason))]
+        return [answer for photo in photos for answer in answered(classifier, [photo])]
+    return [_answer(classifier, photo, answer) for photo, answer in zip(photos, logits.cpu(), strict=True)]
+
+
+def _answer(classifier: Classifier, photo: KnownPhoto, logits: Tensor) -> Answered:
+    """What the classifier says of a photo, from its logits (C,)."""
+    if not bool(logits.isfinite().all()):
+        return _failed(photo, "the classifier's answer holds NaN or infinity")
+    label = class_of(photo.label, classifier)
+    order = torch.sort(logits, descending=True, stable=True).indices.tolist()
+    chance = None
+    if classifier.outputs in ("softmax", "sigmoid"):
+        chance = float(log_probabilities(logits[None], classifier.outputs)[0, order[0]].exp())
+    status = COUNTED if label in (None, order[0]) else WRONG
+    second = order[min(1, len(order) - 1)]
+    return Answered(photo, label, order[0], second, order[-1], chance, status)
+
+
+def _failed(photo: KnownPhoto, reason: str) -> Answered:
+    return Answered(photo, None, None, None, None, None, FAILED, reason)
 
 
 @dataclass(frozen=True)

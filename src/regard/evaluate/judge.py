@@ -11,20 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.errors import RegardError
 from regard.evaluate.cost import measured
-from regard.evaluate.gate import Answered
-from regard.evaluate.judged import Judged
+from regard.evaluate.gate import FAILED, Answered
+from regard.evaluate.known_photo import KnownPhoto
 from regard.explainers.explainer import Explainer
 from regard.explanation import Explanation, join
 from regard.fills import Fill
 from regard.images import Geometry
 from regard.metrics.curves import Curves, Level, curves, token_curves
 from regard.metrics.metric import MapMetric, Needs
+from regard.metrics.of_curves import AverageDrop
 from regard.metrics.ranking import TIES
 from regard.metrics.regions import region_of_boxes
 from regard.models.classifier import Classifier
 from regard.targets import PerImage
 
+CONTROLS = ("random", "centre", "edges", "ones")
+"""Methods that know nothing of the classifier: what a map gets for nothing."""
 AGAIN: frozenset[Needs] = frozenset({"several targets", "method"})
 """What needs the method to be asked again: measured on fewer photos."""
 
@@ -57,7 +61,17 @@ class Protocol:
 
     def conditions(self) -> dict[str, Any]:
         """What every row says of how it was measured."""
-        return {"fill": repr(self.fill), "steps": self.steps, "level": self.level, "ties": TIES}
+        return {
+            "fill": repr(self.fill),
+            "steps": self.steps,
+            "level": self.level,
+            "ties": TIES,
+            "rule": AverageDrop.rule,
+        }
+
+    def reads(self, needs: Needs) -> bool:
+        """Whether any metric needs that."""
+        return any(metric.needs == needs for metric in self.metrics)
 
 
 @dataclass(frozen=True)
@@ -74,18 +88,36 @@ class Entrant:
     make: Callable[[Classifier], Explainer]
     explainer: Explainer
 
+    @property
+    def is_control(self) -> bool:
+        """Whether it knows nothing of the classifier."""
+        return self.explainer.name in CONTROLS
+
     def method(self, classifier: Classifier) -> Explainer:
         """The method on this classifier, or on a copy of it."""
         return self.explainer if classifier is self.explainer.classifier else self.make(classifier)
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What one photo's map is worth.
+
+    Attributes:
+        row: of the run: how it was measured, what it cost, every number by its column, and what went wrong.
+        explanation: the map; None where the method failed.
+    """
+
+    row: dict[str, Any]
+    explanation: Explanation | None
+
+
 def judge(
     entrant: Entrant, photos: Sequence[Answered], protocol: Protocol, *, again: frozenset[Needs] = frozenset()
-) -> tuple[list[dict[str, Any]], Explanation]:
-    """Numbers of each photo, in order, and the maps.
+) -> list[Judgement]:
+    """Numbers of each photo, in order.
 
     The map is that of the photo's class, which is the likeliest. A photo whose map is not finite has no numbers, and
-    its row says so.
+    its row says so; one that the method cannot explain fails alone.
 
     Args:
         entrant: the method.
@@ -95,31 +127,42 @@ def judge(
     """
     explainer = entrant.explainer
     classifier = explainer.classifier
-    pixels = classifier.prepare([answer.photo.path for answer in photos])
-    classes = PerImage([answer.predicted for answer in photos])
-    with measured(classifier.device) as cost:
-        explanation = explainer(pixels, classes, on_nan="skip")
+    try:
+        pixels = classifier.prepare([answer.photo.path for answer in photos])
+        with measured(classifier.device) as cost:
+            explanation = explainer(pixels, PerImage([answer.predicted for answer in photos]), on_nan="skip")
+    except RegardError as reason:
+        if len(photos) > 1:
+            return [one for answer in photos for one in judge(entrant, [answer], protocol, again=again)]
+        return [Judgement({**_about(entrant, protocol, again), "status": FAILED, "error": str(reason)}, None)]
+    common = {**_about(entrant, protocol, again), **cost.each(len(photos))}
+    found = [Judgement({**common, **_seen(one)}, one) for one in explanation]
     sound = [place for place in range(len(photos)) if place not in explanation.not_finite]
-    each = {
-        "forwards": cost.forwards / len(photos),
-        "backwards": cost.backwards / len(photos),
-        "milliseconds": 1000 * cost.seconds / len(photos),
-        "megabytes": None if cost.megabytes is None else cost.megabytes / len(photos),
-    }
-    rows = [
-        {**protocol.conditions(), "precision": classifier.precision, **each}
-        | {"again": ", ".join(sorted(again)), "status": "judged", "error": None}
-        | {"zero": bool((explanation.maps[place] == 0).all())}
-        | ({} if place in sound else {"status": "not finite", "error": "the map holds NaN or infinity"})
-        for place in range(len(photos))
-    ]
     if sound:
         part = join([explanation[place] for place in sound])
-        found = _numbers(entrant, [photos[place] for place in sound], pixels[sound], part, protocol, again)
-        for name, values in found.items():
-            for place, value in zip(sound, values.tolist(), strict=True):
-                rows[place][name] = None if math.isnan(value) else value
-    return rows, explanation
+        numbers, wrong = _numbers(entrant, [photos[place] for place in sound], pixels[sound], part, protocol, again)
+        for number, place in enumerate(sound):
+            values = {name: float(column[number]) for name, column in numbers.items()}
+            known = {name: None if math.isnan(value) else value for name, value in values.items()}
+            found[place].row.update(known, nan=sum(map(math.isnan, values.values())), again_error=wrong)
+    return found
+
+
+def _about(entrant: Entrant, protocol: Protocol, again: frozenset[Needs]) -> dict[str, Any]:
+    """What every row of a method says of how it was measured."""
+    precision = entrant.explainer.classifier.precision
+    return {**protocol.conditions(), "precision": precision, "again": ", ".join(sorted(again)), "again_error": None}
+
+
+def _seen(explanation: Explanation) -> dict[str, Any]:
+    """What a row says of the map of its photo."""
+    lost = bool(explanation.not_finite)
+    return {
+        "status": "not finite" if lost else "judged",
+        "error": "the map holds NaN or infinity" if lost else None,
+        "grid": "×".join(map(str, explanation.maps.shape[2:])),
+        "zero": bool((explanation.maps == 0).all()),
+    }
 
 
 def _numbers(
@@ -129,8 +172,11 @@ def _numbers(
     explanation: Explanation,
     protocol: Protocol,
     again: frozenset[Needs],
-) -> dict[str, Tensor]:
-    """Every metric that applies, (B,) each, by its column; what it needs is computed once."""
+) -> tuple[dict[str, Tensor], str | None]:
+    """Every metric that applies, (B,) each, by its column, and what went wrong where the method was asked again.
+
+    What several metrics need is computed once. Metrics for which asking again fails have NaN: the others stand.
+    """
     classifier = entrant.explainer.classifier
 
     @functools.cache
@@ -152,9 +198,18 @@ def _numbers(
             case _:
                 return None
 
-    wanted = [metric for metric in protocol.metrics if metric.needs not in AGAIN - again]
-    given = [(metric, material(metric.needs)) for metric in wanted]
-    return {metric.column: metric.measure(*found)[:, 0] for metric, found in given if found is not None}
+    numbers, wrong = dict[str, Tensor](), list[str]()
+    for metric in (metric for metric in protocol.metrics if metric.needs not in AGAIN - again):
+        try:
+            given = material(metric.needs)
+            if given is not None:
+                numbers[metric.column] = metric.measure(*given)[:, 0]
+        except RegardError as reason:
+            if metric.needs not in AGAIN:
+                raise
+            numbers[metric.column] = torch.full((len(photos),), torch.nan)
+            wrong.append(f"{metric.column}: {reason}")
+    return numbers, "\n".join(wrong) or None
 
 
 def _curves(classifier: Classifier, pixels: Tensor, explanation: Explanation, protocol: Protocol) -> Curves:
@@ -185,7 +240,7 @@ def _regions(photos: Sequence[Answered], explanation: Explanation) -> tuple[Expl
     return explanation, torch.stack([region_in(photo, geometry) for photo, geometry in pairs])
 
 
-def region_in(photo: Judged, geometry: Geometry) -> Tensor:
+def region_in(photo: KnownPhoto, geometry: Geometry) -> Tensor:
     """The share of each pixel of the frame that is object, (H, W), float64: its mask, else its boxes; all 0 without."""
     mask = photo.region(geometry.photo)
     if mask is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from regard.errors import FileFormatError
 from regard.evaluate.boxes import Box, checked_box
-from regard.evaluate.judged import Judged, upright_size
+from regard.evaluate.known_photo import KnownPhoto, upright_size
 from regard.evaluate.selection import selected
 from regard.training.labelled import read_rows, wrong_line
 
@@ -61,7 +61,7 @@ class _Table:
         return path
 
 
-def read_listed(path: Path, labels: str | None, where: str | None) -> list[Judged]:
+def read_listed(path: Path, labels: str | None, where: str | None) -> list[KnownPhoto]:
     """Photos of a CSV as `photos.read_photos` describes it.
 
     Raises:
@@ -140,7 +140,7 @@ def _label_column(table: _Table, asked: str | None) -> str | None:
     return asked or next((name for name in LABEL_COLUMNS if name in table.columns), None)
 
 
-def _photo(table: _Table, photo: Path, rows: Sequence[_Row], label: str | None, boxed: bool) -> Judged:
+def _photo(table: _Table, photo: Path, rows: Sequence[_Row], label: str | None, boxed: bool) -> KnownPhoto:
     first = rows[0]
     for row in rows[1:]:
         if not boxed:
@@ -152,7 +152,7 @@ def _photo(table: _Table, photo: Path, rows: Sequence[_Row], label: str | None, 
                     f"{column} {row.cells[column]!r}, and {first.cells[column]!r} on line {first.line}",
                     f"one {column} a photo; where=COLUMN=VALUE chooses rows",
                 )
-    return Judged(
+    return KnownPhoto(
         path=photo,
         label=_label(table, first, label),
         boxes=_boxes(table, photo, rows) if boxed else (),

@@ -1,13 +1,14 @@
-"""A table of results as Markdown, for documents and terminals' pipes alike."""
+"""Tables of results as Markdown, for documents and terminals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from regard.evaluate.standing import ALPHA, CHANCE, Standing
 from regard.evaluate.statistics import Estimate
-from regard.evaluate.table import ALPHA, CONTROL, COSTS, Table
-from regard.metrics.metric import MapMetric, Needs
+from regard.evaluate.table import Table
+from regard.metrics.metric import Needs
 
 GROUPS: dict[str, frozenset[Needs]] = {
     "Faithfulness: what the classifier answers to parts of the photo": frozenset({"curves", "token curves"}),
@@ -15,109 +16,145 @@ GROUPS: dict[str, frozenset[Needs]] = {
     "Sparsity: how little of the photo maps point at": frozenset({"maps"}),
     "Dependence: what maps hang on": frozenset({"several targets", "method"}),
 }
-LEGEND = (
-    "Mean over photos with its 95 % bootstrap interval. ↑ higher is better, ↓ lower. **Bold**: the best mean; ≈: the "
-    "difference from the best could be chance; ?: the difference from the random control could be (paired sign-flip "
-    f"tests, Holm over these pairs, p ≥ {ALPHA:g}). (n): fewer photos than the row has, since others have no value, or "
-    "the method was asked again on few."
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+MARKS = (
+    "↑ higher is better, ↓ lower. **Bold**: the best mean of a method that is no control; ≈: the difference from it "
+    f"could be chance; ?: the difference from the control {CHANCE} could be (paired sign-flip tests over the column's "
+    f"photos, Holm over these pairs, p ≥ {ALPHA:g}; the best is chosen on the same photos, so that unmarked "
+    "differences from it are a little less certain than that). A column without bold has too few photos to tell."
 )
+UNMARKED = "↑ higher is better, ↓ lower. Nothing is tested or marked: methods explain different networks."
 
 
-def written(table: Table, title: str, facts: Sequence[str]) -> str:
-    """The whole of a table.
+def written(
+    found: Sequence[Table],
+    overlap: Mapping[tuple[str, str, str], Estimate],
+    title: str,
+    facts: Sequence[str],
+    tested: bool,
+) -> str:
+    """The whole of a run's tables.
 
     Args:
-        table: the results.
+        found: the tables.
+        overlap: (metric, method, method) → how alike their maps are.
         title: of the page.
-        facts: lines above it: what was judged, and how.
+        facts: lines above them: what was judged, and how.
+        tested: whether methods were compared photo by photo.
     """
-    lines = [f"# {title}", "", *(f"- {fact}" for fact in [*facts, *_empty(table)]), "", LEGEND, ""]
-    for heading, rows in figures(table, cell):
-        lines += [f"## {heading}", "", _line(*rows[0]), _line(*["---"] * len(rows[0]))]
-        lines += [*(_line(*row) for row in rows[1:]), ""]
-    if not table.differences and len(set(table.answers.values())) > 1:
-        lines += ["## Classifiers", "", *_answers(table), ""]
-    lines += ["## Cost", "", *_costs(table), ""]
-    if table.overlap:
-        lines += ["## Overlap: mean rank correlation of two methods' maps", "", *_overlap(table), ""]
+    lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
+    lines += ["Means over photos with 95 % bootstrap intervals. " + (MARKS if tested else UNMARKED), ""]
+    for table in found:
+        if len(found) > 1:
+            lines += [f"## {_heading(table, found)}", ""]
+        lines += [f"- {fact}" for fact in _empty(table)] + [""]
+        for heading, rows in figures(table, cell):
+            lines += [f"### {heading}", "", *_grid(rows), ""]
+        lines += ["### Cost of one map", "", *_grid(_costs(table)), ""]
+    for metric in sorted({metric for metric, *_ in overlap}):
+        pairs = {(first, second): estimate for (of, first, second), estimate in overlap.items() if of == metric}
+        lines += [f"## Overlap: mean {metric} of two methods' maps", "", *_grid(_overlap(found, pairs)), ""]
+    lines += ["## Columns", "", *_columns(found), ""]
     return "\n".join(lines)
 
 
-def cell(estimate: Estimate, photos: int) -> str:
-    """A mean with its interval, and the number of photos where it is another than the row's."""
+def figures(table: Table, words: Callable[[Estimate], str]) -> Iterator[tuple[str, list[list[str]]]]:
+    """Heading and rows, the head first, of each group of metrics, with marks.
+
+    Args:
+        table: the results.
+        words: what a cell says.
+    """
+    for heading, needs in GROUPS.items():
+        group = [one for one in table.standings if one.metric.needs in needs]
+        if group:
+            heads = [f"{one.metric.column}{ARROWS[one.metric.higher_is_better]} ({one.photos})" for one in group]
+            rows = [[line.method, *(_marked(one, line.method, words) for one in group)] for line in table.lines]
+            yield f"{heading} (photos)", [["method", *heads], *rows]
+
+
+def cell(estimate: Estimate) -> str:
+    """A mean with its interval, and how many photos have no value."""
     if math.isnan(estimate.mean):
         return "–"
     words = f"{estimate.mean:.3f}"
     if estimate.interval is not None:
         words += f" [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
-    return words if estimate.photos == photos else f"{words} ({estimate.photos})"
+    return f"{words}, {estimate.missing} without" if estimate.missing else words
+
+
+def mean(estimate: Estimate) -> str:
+    """A mean alone, for a terminal."""
+    return "–" if math.isnan(estimate.mean) else f"{estimate.mean:.3f}"
+
+
+def _marked(one: Standing, method: str, words: Callable[[Estimate], str]) -> str:
+    if method not in one.cells:
+        return "–"
+    said = words(one.cells[method])
+    said = f"**{said}**" if method in one.best else f"≈ {said}" if method in one.like_best else said
+    return f"{said} ?" if method in one.like_chance else said
+
+
+def _heading(table: Table, found: Sequence[Table]) -> str:
+    few = len(table.lines) < max(len(each.lines) for each in found)
+    return f"{'Methods of few passes' if few else 'All methods'}, {table.photos} photos"
 
 
 def _empty(table: Table) -> list[str]:
-    """Methods whose maps say nothing of some photos."""
-    said = {"Zero everywhere": 2, "Not finite": 1}
-    found = {
-        words: [f"{name} on {counts[place]} photos" for name, counts in table.photos.items() if counts[place]]
-        for words, place in said.items()
+    """What was asked and not measured, and methods whose maps say nothing of some photos."""
+    said = {
+        "zero": "Zero everywhere",
+        "not_finite": "Not finite",
+        "failed": "Failed",
+        "again_failed": "Asked again in vain",
     }
-    return [f"{words}: {', '.join(names)}." for words, names in found.items() if names]
+    counts = {
+        words: [f"{line.method} on {getattr(line, name)}" for line in table.lines if getattr(line, name)]
+        for name, words in said.items()
+    }
+    facts = [f"{words}: {', '.join(methods)} of {table.photos} photos." for words, methods in counts.items() if methods]
+    missing = ", ".join(table.unmeasured)
+    return facts + ([f"Not measured, since no photo has what it needs: {missing}."] if missing else [])
 
 
-def figures(table: Table, words: Callable[[Estimate, int], str]) -> Iterator[tuple[str, list[list[str]]]]:
-    """Heading and rows, the head first, of each group of metrics; the best, and what cannot be told from it, marked.
-
-    Args:
-        table: the results.
-        words: an estimate, and the photos of its method → what the cell says.
-    """
-    arrows = {True: " ↑", False: " ↓", None: ""}
-    for heading, needs in GROUPS.items():
-        metrics = [metric for metric in table.metrics if metric.needs in needs]
-        if not metrics:
-            continue
-        head = ["method", "photos", *(metric.column + arrows[metric.higher_is_better] for metric in metrics)]
-        columns = [_marked(table, metric, words) for metric in metrics]
-        rows = zip(table.methods, *columns, strict=True)
-        yield heading, [head, *([name, str(table.photos[name][0]), *cells] for name, *cells in rows)]
+def _costs(table: Table) -> list[list[str]]:
+    heads = ["method", "forwards", "backwards", "ms, median", "MiB, peak of a call", "accuracy", "clean probability"]
+    rows = [
+        [
+            line.method,
+            *(_number(value, ".4g") for value in (line.cost.forwards, line.cost.backwards)),
+            *(_number(value, ".4g") for value in (line.cost.milliseconds, line.cost.megabytes)),
+            *(_number(value, ".3f") for value in (line.accuracy, line.clean_probability)),
+        ]
+        for line in table.lines
+    ]
+    return [heads, *rows]
 
 
-def _marked(table: Table, metric: MapMetric, words: Callable[[Estimate, int], str]) -> list[str]:
-    """A metric's cells, the best and what cannot be told from it or from chance marked."""
-    best = table.best(metric)
-    same, chance = table.like(best, metric) - {best}, table.like(CONTROL, metric) - {CONTROL}
-    cells = []
-    for name in table.methods:
-        said = words(table.cells[name, metric.column], table.photos[name][0])
-        said = f"**{said}**" if name == best else f"≈ {said}" if name in same else said
-        cells.append(f"{said} ?" if name in chance else said)
-    return cells
-
-
-def _answers(table: Table) -> list[str]:
-    """Of methods that explain different networks: how good each network is, and how sure."""
-    heads = [_line("method", "accuracy", "clean probability"), _line(*["---"] * 3)]
-    return heads + [_line(name, *(_known(value, ".3f") for value in table.answers[name])) for name in table.methods]
-
-
-def _costs(table: Table) -> list[str]:
-    heads = ["method", "forwards", "backwards", "ms", "MiB"]
-    lines = ["Of one map of one photo, measured; ms and MiB on the machine at hand.", ""]
-    lines += [_line(*heads), _line(*["---"] * len(heads))]
-    return lines + [_line(name, *(_known(table.costs[name][cost], ".4g") for cost in COSTS)) for name in table.methods]
-
-
-def _overlap(table: Table) -> list[str]:
-    names = [name for name in table.methods if any(name in pair for pair in table.overlap)]
-    lines = [_line("", *names), _line(*["---"] * (len(names) + 1))]
+def _overlap(found: Sequence[Table], overlap: Mapping[tuple[str, str], Estimate]) -> list[list[str]]:
+    order = [line.method for line in max(found, key=lambda table: len(table.lines)).lines]
+    names = [name for name in order if any(name in pair for pair in overlap)]
+    rows = []
     for one in names:
-        found = [table.overlap.get((one, other)) or table.overlap.get((other, one)) for other in names]
-        lines.append(_line(one, *(_known(None if estimate is None else estimate.mean, ".2f") for estimate in found)))
-    return lines
+        pairs = [overlap.get((one, other)) or overlap.get((other, one)) for other in names]
+        rows.append([one, *(_number(None if pair is None else pair.mean, ".2f") for pair in pairs)])
+    return [["", *names], *rows]
 
 
-def _known(value: float | None, form: str) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:{form}}"
+def _columns(found: Sequence[Table]) -> list[str]:
+    """What each column says, and how a map becomes it."""
+    metrics = {one.metric.column: one.metric for table in found for one in table.standings}
+    return [f"- `{name}`: {metric.summary}; {metric.rule}." for name, metric in metrics.items()]
 
 
-def _line(*cells: str) -> str:
+def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_line(rows[0]), _line(["---"] * len(rows[0])), *(_line(row) for row in rows[1:])]
+
+
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(part.replace('|', '/') for part in cells)} |"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:{form}}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from regard.errors import PhotoError
 from regard.evaluate.coco import read_coco
-from regard.evaluate.judged import Judged as Judged
-from regard.evaluate.judged import upright_size
+from regard.evaluate.known_photo import KnownPhoto as KnownPhoto
+from regard.evaluate.known_photo import upright_size
 from regard.evaluate.listed import read_boxes, read_listed
 from regard.evaluate.masks import check_mask
 from regard.evaluate.selection import selected
@@ -26,7 +26,7 @@ def read_photos(
     where: str | None = None,
     boxes: str | Path | None = None,
     masks: str | Path | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[KnownPhoto, ...]:
     """Photos with what is known about them: their class, and where the object is. No photo is decoded yet.
 
     Args:
@@ -71,7 +71,7 @@ def read_photos(
     return tuple(photos)
 
 
-def _of_source(source: Path, labels: str | None, where: str | None) -> list[Judged]:
+def _of_source(source: Path, labels: str | None, where: str | None) -> list[KnownPhoto]:
     kind = "folder" if source.is_dir() else source.suffix.lower() if source.is_file() else None
     if labels is not None and kind in ("folder", ".json"):
         raise PhotoError("only a CSV has columns of labels", came=f"labels={labels!r} of {str(source)!r}")
@@ -88,7 +88,7 @@ def _of_source(source: Path, labels: str | None, where: str | None) -> list[Judg
     )
 
 
-def _of_folder(folder: Path, where: str | None) -> list[Judged]:
+def _of_folder(folder: Path, where: str | None) -> list[KnownPhoto]:
     inside = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
     direct = [entry for entry in inside if _is_photo(entry)]
     nested = [entry for entry in inside if direct and _holds_photos(entry)]
@@ -99,11 +99,11 @@ def _of_folder(folder: Path, where: str | None) -> list[Judged]:
             expected="photos alone, or folders of classes alone",
         )
     if direct:
-        return selected([({}, Judged(photo)) for photo in direct], where, [], folder)
+        return selected([({}, KnownPhoto(photo)) for photo in direct], where, [], folder)
     labelled = read_labelled(folder)
     columns = ["label"] if labelled.held_out is None else ["label", "split"]
     rows = [
-        ({"label": str(label), "split": photo.relative_to(folder).parts[0]}, Judged(photo, str(label)))
+        ({"label": str(label), "split": photo.relative_to(folder).parts[0]}, KnownPhoto(photo, str(label)))
         for photo, label in zip(labelled.photos, labelled.labels, strict=True)
     ]
     return selected(rows, where, columns, folder)
@@ -120,14 +120,14 @@ def _holds_photos(entry: Path) -> bool:
     return any(_is_photo(inside) or _holds_photos(inside) for inside in entry.iterdir())
 
 
-def _with_boxes(photos: Sequence[Judged], boxes: Path) -> list[Judged]:
+def _with_boxes(photos: Sequence[KnownPhoto], boxes: Path) -> list[KnownPhoto]:
     if not boxes.is_file():
         raise PhotoError(f"there is no file of boxes {str(boxes)!r}")
     found = read_boxes(boxes, [photo.path for photo in photos])
     return [replace(photo, boxes=found.get(photo.path, ())) for photo in photos]
 
 
-def _with_masks(photos: Sequence[Judged], folder: Path) -> list[Judged]:
+def _with_masks(photos: Sequence[KnownPhoto], folder: Path) -> list[KnownPhoto]:
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for mask in sorted(folder.rglob("*")) if folder.is_dir() else []:
         if mask.suffix.lower() == ".png" and mask.is_file():

@@ -9,7 +9,9 @@ from typing import TypeVar
 from regard.evaluate.gate import Answered
 from regard.evaluate.judge import AGAIN, Entrant, Protocol
 from regard.metrics.metric import MapMetric, Needs
-from regard.metrics.of_methods import MaxSensitivity
+from regard.metrics.of_methods import MaxSensitivity, Randomisation
+from regard.models.classifier import Classifier
+from regard.models.randomised import stages
 
 Item = TypeVar("Item")
 
@@ -32,6 +34,7 @@ class Planned:
         again: how many of these, the first ones, it is asked again on.
         needs: for what.
         forwards: forward passes in all; where gradients are asked, each counts as three.
+        filled: of these, passes of pictures that have been filled, which take longer.
     """
 
     entrant: Entrant
@@ -39,6 +42,11 @@ class Planned:
     again: int
     needs: frozenset[Needs]
     forwards: int
+    filled: int
+
+    def seconds(self, each: float, filled: float) -> float:
+        """About how long that takes, where a pass takes `each` seconds, one of a filled picture `filled`."""
+        return (self.forwards - self.filled) * each + self.filled * filled
 
 
 def planned(
@@ -62,7 +70,8 @@ def planned(
         needs = AGAIN & {metric.needs for metric in protocol.metrics}
         needs -= {"method"} if slow else set()
         once, more = _passes(entrant, protocol, needs)
-        found.append(Planned(entrant, chosen, again, needs, once * len(chosen) + more * again))
+        filled = _filled(protocol) * len(chosen)
+        found.append(Planned(entrant, chosen, again, needs, once * len(chosen) + more * again + filled, filled))
     return found
 
 
@@ -77,17 +86,24 @@ def spread(items: Sequence[Item]) -> list[Item]:
 
 
 def _passes(entrant: Entrant, protocol: Protocol, again: frozenset[Needs]) -> tuple[int, int]:
-    """Forward passes of one photo, and how many more where the method is asked again."""
-    explainer, needs = entrant.explainer, {metric.needs for metric in protocol.metrics}
+    """Forward passes of one photo but for filled ones, and how many more where the method is asked again."""
+    explainer = entrant.explainer
     each = explainer.forwards_each * (GRADIENTS if explainer.keeps_all else 1)
     tokens = explainer.classifier.tokens
-    once = each + (2 * protocol.steps + 1 if "curves" in needs else 0)
-    if "token curves" in needs and tokens is not None and tokens.cannot_drop is None:
-        once += protocol.steps
-    times = [_times_again(metric) for metric in protocol.metrics if metric.needs == "method" and "method" in again]
-    return once, each * (sum(times) + ("several targets" in again))
+    drops = protocol.reads("token curves") and tokens is not None and tokens.cannot_drop is None
+    once = each + (protocol.steps if drops else 0)
+    asking = [metric for metric in protocol.metrics if metric.needs == "method" and "method" in again]
+    times = sum(_times_again(metric, explainer.classifier) for metric in asking)
+    return once, each * (times + ("several targets" in again))
 
 
-def _times_again(metric: MapMetric) -> int:
-    """Maps of one photo that a metric asks for: of every moved picture, or by two classifiers."""
-    return metric.samples + 1 if isinstance(metric, MaxSensitivity) else 2
+def _filled(protocol: Protocol) -> int:
+    """Passes of filled pictures that the curves of one photo take."""
+    return 2 * protocol.steps + 1 if protocol.reads("curves") else 0
+
+
+def _times_again(metric: MapMetric, classifier: Classifier) -> int:
+    """Maps of one photo that a metric asks for: of every moved picture, or by every shuffled copy, and the photo's."""
+    if isinstance(metric, MaxSensitivity):
+        return metric.samples + 1
+    return 1 + (len(stages(classifier)) if isinstance(metric, Randomisation) and metric.part == "cascade" else 1)

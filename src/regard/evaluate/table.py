@@ -1,238 +1,245 @@
-"""What the rows of a run say of its methods: means with intervals, differences, and where chance cannot be excluded."""
+"""What the rows of a run say of its methods: where they stand on every metric, what they cost, how alike they are."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from regard.evaluate.contest import GATE, JUDGED, OVERLAP
-from regard.evaluate.gate import COUNTED
+from regard.evaluate.gate import COUNTED, FAILED
 from regard.evaluate.judge import AGAIN
-from regard.evaluate.statistics import Estimate, PairedDifference, holm, interval, paired
+from regard.evaluate.standing import Standing, standing
+from regard.evaluate.statistics import Estimate, interval
 from regard.metrics.metric import MapMetric
-from regard.metrics.of_maps import RankCorrelation
+from regard.metrics.of_curves import AverageDrop
 
-COSTS = ("forwards", "backwards", "milliseconds", "megabytes")
-RANKED = "average-drop-0.5"
+RANKED = AverageDrop().column
 """What orders the methods of a table, where it was measured: binary retention of the top half by rank."""
-CONTROL = "random"
-ALPHA = 0.05
+
+OTHER = "other maps"
+"""What metrics need that compare two methods: they stand in a table of their own."""
+
+Row = Mapping[str, Any]
+ByMethod = Mapping[str, Mapping[str, Row]]
+"""Method → photo → row."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Two methods on one metric, over the photos that both were judged on; p values adjusted over its pairs by Holm."""
+class Cost:
+    """Of one map: passes, a mean; milliseconds, the median; MiB, the largest peak of a call; None where unknown."""
 
-    metric: str
-    first: str
-    second: str
-    found: PairedDifference
-    adjusted: float
+    forwards: float
+    backwards: float
+    milliseconds: float | None
+    megabytes: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method beside its numbers.
+
+    Attributes:
+        method: its name.
+        not_finite: photos whose map was not finite.
+        zero: photos whose map was zero everywhere.
+        failed: photos that it could not explain.
+        again_failed: photos on which asking it again failed.
+        control: whether it knows nothing of the classifier.
+        accuracy: of its classifier on labelled photos; None without labels.
+        clean_probability: mean probability of the class on the whole photos; None without probabilities.
+        cost: of one map.
+    """
+
+    method: str
+    not_finite: int
+    zero: int
+    failed: int
+    again_failed: int
+    control: bool
+    accuracy: float | None
+    clean_probability: float | None
+    cost: Cost
 
 
 @dataclass(frozen=True)
 class Table:
-    """Methods × metrics.
+    """Methods × metrics over the same photos.
 
     Attributes:
-        methods: best first by the ranked score.
-        metrics: columns that any method has.
-        cells: (method, metric) → mean, interval, photos, missing.
-        costs: method → mean of each cost.
-        differences: of the best of each metric, and of the random control, from all others; none across models.
-        overlap: (method, method) → mean rank correlation of their maps.
-        photos: method → photos judged; of these, whose maps were not finite, and whose were zero everywhere.
-        answers: method → its classifier's accuracy on labelled photos, and the mean probability of the class on the
-            whole photos that were judged; None where there are no labels, no probabilities.
+        photos: how many.
+        lines: the methods, best first by the ranked score.
+        standings: the metrics that any method has.
+        unmeasured: columns that were asked for and that no photo has.
     """
 
-    methods: tuple[str, ...]
-    metrics: tuple[MapMetric, ...]
-    cells: Mapping[tuple[str, str], Estimate]
-    costs: Mapping[str, Mapping[str, float | None]]
-    differences: tuple[Difference, ...]
-    overlap: Mapping[tuple[str, str], Estimate]
-    photos: Mapping[str, tuple[int, int, int]]
-    answers: Mapping[str, tuple[float | None, float | None]]
-
-    def best(self, metric: MapMetric) -> str | None:
-        """The method of the best mean; None where neither direction is better or nothing was measured."""
-        return _best(self.methods, self.cells, metric)
-
-    def like(self, name: str | None, metric: MapMetric) -> set[str]:
-        """A method that was compared with all, and those whose difference from it could be chance (p ≥ 0.05, Holm)."""
-        same = set() if name is None else {name}
-        for difference in self.differences:
-            pair = {difference.first, difference.second}
-            if difference.metric == metric.column and name in pair and not difference.adjusted < ALPHA:
-                same |= pair
-        return same
+    photos: int
+    lines: tuple[Line, ...]
+    standings: tuple[Standing, ...]
+    unmeasured: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """All of it, for programs; numbers that are none are null."""
         return {
-            "metrics": {
-                metric.column: {"higher_is_better": metric.higher_is_better, "rule": metric.rule, **metric.settings}
-                for metric in self.metrics
-            },
+            "photos": self.photos,
+            "unmeasured": list(self.unmeasured),
             "methods": [
-                {
-                    "method": name,
-                    "photos": self.photos[name][0],
-                    "not_finite": self.photos[name][1],
-                    "zero": self.photos[name][2],
-                    "accuracy": self.answers[name][0],
-                    "clean_probability": self.answers[name][1],
-                    **{metric.column: asdict(self.cells[name, metric.column]) for metric in self.metrics},
-                    "cost": self.costs[name],
-                }
-                for name in self.methods
+                asdict(line) | {one.metric.column: _plain(one.cells.get(line.method)) for one in self.standings}
+                for line in self.lines
             ],
-            "differences": [
-                {"metric": one.metric, "first": one.first, "second": one.second, **asdict(one.found)}
-                | {"holm": one.adjusted}
-                for one in self.differences
-            ],
-            "overlap": [
-                {"first": first, "second": second, **asdict(estimate)}
-                for (first, second), estimate in self.overlap.items()
-            ],
+            "metrics": {one.metric.column: _said(one) for one in self.standings},
         }
 
 
-def tabulated(rows: Sequence[Mapping[str, Any]], metrics: Sequence[MapMetric], seed: int, *, pairs: bool) -> Table:
-    """The table of a run's rows.
+def tables(rows: Sequence[Row], metrics: Sequence[MapMetric], seed: int, *, compared: bool) -> tuple[Table, ...]:
+    """The tables of a run's rows: of the methods judged on all photos, then of all methods on the photos they share.
+
+    Means over different photos would not be comparable, and slow methods take fewer. Of several classifiers one table,
+    over the photos that all of them get right.
 
     Args:
         rows: of the run, all kinds.
-        metrics: that were measured.
+        metrics: that were asked for.
         seed: of the bootstrap and the permutation tests.
-        pairs: whether methods are compared photo by photo; not where they explain different networks.
+        compared: whether methods are compared photo by photo; not where they explain different networks.
     """
-    by_method: dict[str, dict[str, Mapping[str, Any]]] = {}
+    by_method: dict[str, dict[str, Row]] = {}
     for row in rows:
         if row["kind"] == JUDGED:
             by_method.setdefault(row["method"], {})[row["image"]] = row
-    columns = {name for found in by_method.values() for row in found.values() for name in row if _has(row, name)}
-    present = tuple(metric for metric in metrics if metric.column in columns)
-    cells = {
-        (name, metric.column): interval(_asked(found, metric), seed)
-        for name, found in by_method.items()
-        for metric in present
-    }
-    return Table(
-        methods=_ordered(by_method, cells, present),
-        metrics=present,
-        cells=cells,
-        costs={name: {cost: _mean(found, cost) for cost in COSTS} for name, found in by_method.items()},
-        differences=_differences(by_method, cells, present, seed) if pairs else (),
-        overlap=_overlap(rows, seed),
-        photos={
-            name: (
-                len(found),
-                sum(row["status"] != JUDGED for row in found.values()),
-                sum(bool(row.get("zero")) for row in found.values()),
-            )
-            for name, found in by_method.items()
-        },
-        answers={name: _answers(found, rows) for name, found in by_method.items()},
-    )
-
-
-def _answers(
-    found: Mapping[str, Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
-) -> tuple[float | None, float | None]:
-    classifier = next(iter(found.values()))["classifier"]
-    gate = [row for row in rows if row["kind"] == GATE and row["classifier"] == classifier and _has(row, "label")]
-    right = [row["status"] == COUNTED for row in gate]
-    return sum(right) / len(right) if right else None, _mean(found, "probability")
-
-
-def _has(row: Mapping[str, Any], name: str) -> bool:
-    return row.get(name) is not None
-
-
-def _asked(found: Mapping[str, Mapping[str, Any]], metric: MapMetric) -> list[float]:
-    """A metric's values on the photos on which it was asked, NaN where it has none there."""
-    return [
-        math.nan if row[metric.column] is None else row[metric.column] for row in found.values() if _was(row, metric)
-    ]
-
-
-def _was(row: Mapping[str, Any], metric: MapMetric) -> bool:
-    """Whether a metric was measured on this photo at all: one that asks the method again is on fewer."""
-    return metric.needs not in AGAIN or metric.needs in row["again"].split(", ")
-
-
-def _mean(found: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
-    known = [row[name] for row in found.values() if _has(row, name)]
-    return sum(known) / len(known) if known else None
-
-
-def _best(methods: Iterable[str], cells: Mapping[tuple[str, str], Estimate], metric: MapMetric) -> str | None:
-    known = [name for name in methods if not math.isnan(cells[name, metric.column].mean)]
-    if metric.higher_is_better is None or not known:
-        return None
-    sign = 1 if metric.higher_is_better else -1
-    return max(known, key=lambda name: (sign * cells[name, metric.column].mean, name))
-
-
-def _ordered(
-    methods: Mapping[str, object], cells: Mapping[tuple[str, str], Estimate], metrics: Sequence[MapMetric]
-) -> tuple[str, ...]:
-    """Best first by the ranked score, else by the first metric; methods without a value last, by name."""
-    by = next((metric for metric in metrics if metric.column == RANKED), next(iter(metrics), None))
-    if by is None:
-        return tuple(sorted(methods))
-    sign = -1 if by.higher_is_better else 1
-    means = {name: sign * cells[name, by.column].mean for name in methods}
-    return tuple(sorted(methods, key=lambda name: (math.isnan(means[name]), means[name], name)))
-
-
-def _differences(
-    by_method: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    cells: Mapping[tuple[str, str], Estimate],
-    metrics: Sequence[MapMetric],
-    seed: int,
-) -> tuple[Difference, ...]:
-    """The best method of each metric, and the random control, against every other, adjusted over these pairs.
-
-    Not every two methods: each further pair would cost the others power.
-    """
-    found: list[Difference] = []
-    for metric in metrics:
-        best = _best(by_method, cells, metric)
-        known = sorted(name for name in by_method if not math.isnan(cells[name, metric.column].mean))
-        ends = [name for name in dict.fromkeys((best, CONTROL)) if name in known]
-        pairs = [pair for pair in itertools.combinations(known, 2) if best is not None and set(pair) & set(ends)]
-        tests = [_paired(by_method[first], by_method[second], metric, seed) for first, second in pairs]
-        adjusted = holm([test.p_value for test in tests])
-        found += [
-            Difference(metric.column, first, second, test, value)
-            for (first, second), test, value in zip(pairs, tests, adjusted, strict=True)
-        ]
+    sizes = sorted({len(found) for found in by_method.values()}, reverse=True)
+    found = []
+    for size in sizes if compared else sizes[-1:]:
+        methods = {name: images for name, images in by_method.items() if len(images) >= size or not compared}
+        shared = set.intersection(*(set(images) for images in methods.values()))
+        part = {
+            name: {image: row for image, row in images.items() if image in shared} for name, images in methods.items()
+        }
+        found.append(_table(part, rows, metrics, seed, compared))
     return tuple(found)
 
 
-def _paired(
-    first: Mapping[str, Mapping[str, Any]], second: Mapping[str, Mapping[str, Any]], metric: MapMetric, seed: int
-) -> PairedDifference:
-    both = [image for image in first if image in second and _was(first[image], metric) and _was(second[image], metric)]
-    one, other = (
-        [math.nan if found[image][metric.column] is None else found[image][metric.column] for image in both]
-        for found in (first, second)
-    )
-    return paired(one, other, seed)
-
-
-def _overlap(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[tuple[str, str], Estimate]:
-    values: dict[tuple[str, str], list[float]] = {}
+def overlaps(rows: Sequence[Row], metrics: Sequence[MapMetric], seed: int) -> dict[tuple[str, str, str], Estimate]:
+    """(Metric, method, method) → the mean of a metric that compares two methods' maps."""
+    values: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
         if row["kind"] == OVERLAP:
             first, _, second = row["method"].partition(" | ")
-            value = row.get(RankCorrelation.name)
-            values.setdefault((first, second), []).append(math.nan if value is None else value)
+            for metric in metrics:
+                if metric.needs == OTHER:
+                    values.setdefault((metric.column, first, second), []).append(_number(row.get(metric.column)))
     return {pair: interval(several, seed) for pair, several in values.items()}
+
+
+def overlap_to_json(overlap: Mapping[tuple[str, str, str], Estimate]) -> list[dict[str, Any]]:
+    """What `overlaps` found, for programs."""
+    return [
+        {"metric": metric, "first": first, "second": second, **(_plain(estimate) or {})}
+        for (metric, first, second), estimate in overlap.items()
+    ]
+
+
+def _table(by_method: ByMethod, rows: Sequence[Row], metrics: Sequence[MapMetric], seed: int, compared: bool) -> Table:
+    every = [row for images in by_method.values() for row in images.values()]
+    columns = {name for row in every for name, value in row.items() if value is not None}
+    present = [metric for metric in metrics if metric.column in columns and metric.needs != OTHER]
+    standings = tuple(
+        standing(
+            metric,
+            {name: _values(images, metric) for name, images in by_method.items()},
+            [name for name, images in by_method.items() if _is_control(images)],
+            seed,
+            compared=compared,
+        )
+        for metric in present
+    )
+    return Table(
+        photos=len(next(iter(by_method.values()))),
+        lines=tuple(_line(name, by_method[name], rows) for name in _ordered(by_method, standings)),
+        standings=standings,
+        unmeasured=tuple(metric.column for metric in metrics if metric.column not in columns and metric.needs != OTHER),
+    )
+
+
+def _values(images: Mapping[str, Row], metric: MapMetric) -> dict[str, float]:
+    """The values of the photos on which a metric was measured: one that asks the method again is on fewer."""
+    return {
+        image: _number(row.get(metric.column))
+        for image, row in images.items()
+        if metric.needs not in AGAIN or metric.needs in row["again"].split(", ")
+    }
+
+
+def _line(name: str, images: Mapping[str, Row], rows: Sequence[Row]) -> Line:
+    classifier = next((row["classifier"] for row in rows if row["kind"] == JUDGED and row["method"] == name), None)
+    gate = [row for row in rows if row["kind"] == GATE and row["classifier"] == classifier]
+    right = [row["status"] == COUNTED for row in gate if row.get("label") is not None]
+    peaks, times = _known(images, "megabytes"), _known(images, "milliseconds")
+    statuses = [row["status"] for row in images.values()]
+    chances = _known(images, "probability")
+    return Line(
+        method=name,
+        not_finite=statuses.count("not finite"),
+        zero=sum(bool(row.get("zero")) for row in images.values()),
+        failed=statuses.count(FAILED),
+        again_failed=len(_known(images, "again_error")),
+        control=_is_control(images),
+        accuracy=statistics.fmean(right) if right else None,
+        clean_probability=statistics.fmean(chances) if chances else None,
+        cost=Cost(
+            forwards=statistics.fmean(_known(images, "forwards") or [0.0]),
+            backwards=statistics.fmean(_known(images, "backwards") or [0.0]),
+            milliseconds=statistics.median(times) if times else None,
+            megabytes=max(peaks) if peaks else None,
+        ),
+    )
+
+
+def _ordered(by_method: ByMethod, standings: Sequence[Standing]) -> list[str]:
+    """Best first by the ranked score, else by the first metric; methods without a value last, by name."""
+    by = next((one for one in standings if one.metric.column == RANKED), next(iter(standings), None))
+    sign = -1 if by is not None and by.metric.higher_is_better else 1
+    cells = {} if by is None else by.cells
+    means = {name: sign * cells[name].mean if name in cells else math.nan for name in by_method}
+    return sorted(by_method, key=lambda name: (math.isnan(means[name]), means[name], name))
+
+
+def _is_control(images: Mapping[str, Row]) -> bool:
+    return any(row["control"] for row in images.values())
+
+
+def _known(images: Mapping[str, Row], name: str) -> list[Any]:
+    return [row[name] for row in images.values() if row.get(name) is not None]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _said(one: Standing) -> dict[str, Any]:
+    """A metric, its direction and rule, and its tests."""
+    metric = one.metric
+    return {
+        "higher_is_better": metric.higher_is_better,
+        "rule": metric.rule,
+        "photos": one.photos,
+        **metric.settings,
+        "best": sorted(one.best),
+        "like_best": sorted(one.like_best),
+        "like_chance": sorted(one.like_chance),
+        "differences": [
+            {"first": each.first, "second": each.second, **(_plain(each.found) or {}), "holm": _finite(each.adjusted)}
+            for each in one.differences
+        ],
+    }
+
+
+def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate with null for NaN."""
+    return None if estimate is None else {name: _finite(value) for name, value in asdict(estimate).items()}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

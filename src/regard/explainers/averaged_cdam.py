@@ -21,9 +21,9 @@ from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import incomplete
 from regard.explainers.reading import anatomy, on_grid, prefix_of
 from regard.images import check_seed, seed_of
-from regard.models.classifier import Classifier, at_least_float32
+from regard.models.classifier import Classifier
 from regard.question import Question
-from regard.targets import Output
+from regard.targets import Output, at_least_float32
 
 NoiseAt = Literal["block input", "norm output"]
 Scale = Literal["range", "channel", "rms"]

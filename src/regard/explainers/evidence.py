@@ -28,12 +28,12 @@ from regard.explainers.reading import (
     opened_reader,
 )
 from regard.models import passes
-from regard.models.classifier import Classifier, at_least_float32
+from regard.models.classifier import Classifier
 from regard.models.reader import resumed
 from regard.models.taps import Place, differentiable_from, read, replaced
 from regard.models.transformer import Tokens
 from regard.question import Question
-from regard.targets import Output
+from regard.targets import Output, at_least_float32
 
 Terms = Literal["both", "value", "routing"]
 Pooled = Literal["u+x", "paper", "exact"]

@@ -34,7 +34,6 @@ class OnOneLayer(Explainer):
     def __init__(self, classifier: Classifier, *, layer: str | None = None) -> None:
         super().__init__(classifier)
         self.features = features_of(classifier, layer)
-        self.keeps_all = layer is not None  # one chosen by hand may be early; from the last on there is little to keep
         self.settings = {"layer": self.features.layer}
 
 
@@ -42,6 +41,10 @@ class ClassActivation(OnOneLayer):
     """A map made of one layer's feature maps and the target's gradients there; its positive part where not signed."""
 
     zero_means: ClassVar[str] = "no cell speaks for the target at this layer"
+
+    def __init__(self, classifier: Classifier, *, layer: str | None = None) -> None:
+        super().__init__(classifier, layer=layer)
+        self.keeps_all = layer is not None  # one chosen by hand may be early; from the last on there is little to keep
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         module = self.classifier.module

@@ -11,11 +11,11 @@ from regard.errors import LayerError
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import detached, of_targets
 from regard.explainers.reading import anatomy, on_grid
-from regard.models.classifier import Classifier, at_least_float32
+from regard.models.classifier import Classifier
 from regard.models.features import Features, features_of
 from regard.models.taps import Place, differentiable_from
 from regard.question import Question
-from regard.targets import Output
+from regard.targets import Output, at_least_float32
 
 
 def from_pixels(classifier: Classifier, pixels: Tensor) -> tuple[Tensor, Output]:

@@ -16,7 +16,6 @@ from regard.fills import Fill
 from regard.images import check_seed, seed_of
 from regard.models.classifier import Classifier
 from regard.question import Question
-from regard.targets import Class, ImageClasses, Probability
 
 
 class RISE(Explainer):
@@ -85,7 +84,7 @@ class RISE(Explainer):
 
     def _explain(self, pixels: Tensor, question: Question) -> Found:
         output = self.classifier.respond(pixels)
-        asked = _of_probabilities(question.fixed(output))
+        asked = question.fixed(output).of_probabilities()
         masks = [self._drawn(picture) for picture in pixels]
         made = joined(masks).to(pixels.device).made
         images = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.samples)
@@ -167,15 +166,3 @@ def enlarging(cells: int, length: int) -> Tensor:
     pixels = torch.arange(step)[:, None] + torch.arange(length, dtype=torch.float64) + 0.5
     places = (pixels * cells / ((cells + 1) * step) - 0.5).clamp(0, cells - 1)
     return (1 - (places[..., None] - torch.arange(cells)).abs()).clamp(min=0).float()
-
-
-def _of_probabilities(question: Question) -> Question:
-    """The same question with probabilities in the place of logits of classes, where the classifier gives them."""
-    outputs = question.subject.outputs
-    if outputs not in ("softmax", "sigmoid"):
-        return question
-    asked = (
-        Probability(target, outputs) if isinstance(target, (Class, ImageClasses)) else target
-        for target in question.targets
-    )
-    return replace(question, targets=tuple(asked))

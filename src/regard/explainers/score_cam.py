@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from regard.explainers.explainer import Explainer, Found
+from regard.explainers.explainer import Found
+from regard.explainers.gradcam import OnOneLayer
 from regard.explainers.perturbed import fill_of, masked_scores
 from regard.models import passes
 from regard.models.classifier import Classifier
-from regard.models.features import features_of
 from regard.models.taps import read
 from regard.question import Question
 
 
-class ScoreCAM(Explainer):
+class ScoreCAM(OnOneLayer):
     """Feature maps weighed by the target's value on the picture multiplied by each of them, positive part.
 
         L = relu( Σ_k α_k A_k ),   α = softmax_k f(x ⊙ m_k),   m_k = (U_k − min U_k) / (max U_k − min U_k)
@@ -30,28 +30,18 @@ class ScoreCAM(Explainer):
     Of EfficientNet-Lite0's 1,280 channels eight photos kept between 408 and 1,045 passes; tokens keep all.
     All targets are read from the same passes. The rounding of f, as it is, becomes a share of the weights.
 
-    Args:
-        classifier: of a convolutional network, or of a transformer over one grid of tokens.
-        layer: dotted path of the layer whose output is weighed, a grid or tokens. Default: the last grid that carries
-            the decision; in a transformer what the last attention reads.
+    Args and errors as of `GradCAM`.
 
     Cost: one forward, and one per different channel: `forwards_each` is what it costs where no two are alike. Masks
     are made a chunk at a time.
-
-    Raises:
-        UnsupportedError: the network has neither a grid to the end nor tokens on one.
-        LayerError: the named layer does not exist, or its output is neither a grid nor tokens.
     """
 
     name: ClassVar[str] = "score-cam"
     summary: ClassVar[str] = "feature maps weighed by the target on the picture seen through each"
-    networks: ClassVar[str] = "convolutional networks and vision transformers"
     zero_means: ClassVar[str] = "the weighed features of this layer are below zero in every cell"
 
     def __init__(self, classifier: Classifier, *, layer: str | None = None) -> None:
-        super().__init__(classifier)
-        self.features = features_of(classifier, layer)
-        self.settings = {"layer": self.features.layer}
+        super().__init__(classifier, layer=layer)
         self.fill = fill_of(classifier, None)
         with classifier.untouched(), passes.uncounted(), torch.no_grad():
             self.forwards_each = self._maps(classifier.picture()).shape[1] + 1

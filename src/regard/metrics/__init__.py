@@ -1,6 +1,7 @@
-"""Numbers about maps: how faithful, sparse, well-placed and class-sensitive they are. One measure a file.
+"""Numbers about maps: how faithful, sparse, well-placed and class-sensitive they are.
 
-Pure functions stand in their files; the metrics that keep rows, such as `Deletion`, are loaded when first used.
+Pure functions stand in files by what they say; the metrics that keep rows, such as `Deletion`, in three by what they
+read, and are loaded when first used.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +13,7 @@ from regard.explanation import Explanation
 from regard.models import passes
 from regard.models.classifier import Classifier, finite_images
 from regard.question import Question, ask
-from regard.targets import Class, ImageClasses, Output, PerImage, Probability
-
-CLASSES = (Class, ImageClasses)
-"""Targets whose value in curves is their probability; predicted classes are held as those of the whole picture."""
+from regard.targets import Output, PerImage, Probability, exact
 
 
 @dataclass(frozen=True)
@@ -31,12 +28,16 @@ class JudgedPictures:
 
     def values(self, output: Output, images: Tensor, rows: Tensor) -> Tensor:
         """Values of n jobs, of images (n,) and rows of maps (n,) → (n, T) where a map serves all targets, or (n, 1)."""
-        values = self.question.take(images.tolist()).scores(output).float()
+        values = _values(self.question.take(images.tolist()), output)
         return values if self.maps.shape[1] < values.shape[1] else values.gather(1, rows[:, None])
 
     def answers_to(self, pixels: Tensor) -> Tensor:
         """Values of as many other pictures, (B, T)."""
-        return self.question.scores(_answer(self.classifier, pixels)).float()
+        return self.values_of(_answer(self.classifier, pixels))
+
+    def values_of(self, output: Output) -> Tensor:
+        """Values of the answers to as many pictures, (B, T)."""
+        return _values(self.question, output)
 
     def by_target(self, found: Tensor) -> Tensor:
         """Values of points of images and rows, (B, M, points, T or 1) → (B, T, points), on the CPU."""
@@ -63,11 +64,16 @@ def judged_pictures(classifier: Classifier, pixels: Tensor, explanation: Explana
             "every target has its map",
             came=f"{len(question.targets)} targets, {explanation.maps.shape[1]} maps an image",
         )
-    if classifier.outputs in ("softmax", "sigmoid"):
-        probable = (Probability(target) if isinstance(target, CLASSES) else target for target in question.targets)
-        question = replace(question, targets=tuple(target.bind(classifier) for target in probable))
+    question = question.of_probabilities()
     maps = explanation.maps if explanation.per_target else explanation.maps[:, :1]
-    return JudgedPictures(classifier, prepared, maps.to(prepared.device), question, question.scores(answer).float())
+    return JudgedPictures(classifier, prepared, maps.to(prepared.device), question, _values(question, answer))
+
+
+def _values(question: Question, output: Output) -> Tensor:
+    """Values of all targets, (B, T), float64, a probability from softmax in float64: near 1 float32 leaves rounding."""
+    precise = Output(None if output.logits is None else exact(output.logits), output.embedding)
+    values = (target.scores(precise if isinstance(target, Probability) else output) for target in question.targets)
+    return torch.stack([exact(value) for value in values], dim=1)
 
 
 def _check_pictures(classifier: Classifier, prepared: Tensor, explanation: Explanation) -> None:

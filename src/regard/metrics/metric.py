@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ class MapMetric(Metric):
         higher_is_better: None where neither is.
         needs: what `update` is given.
         rule: how a map becomes what is measured, in words.
-        lowest, highest: the range of values.
+        in_column: settings that `column` always names.
     """
 
     name: ClassVar[str]
@@ -43,6 +44,7 @@ class MapMetric(Metric):
     needs: ClassVar[Needs]
     rule: ClassVar[str]
     higher_is_better: ClassVar[bool | None]  # type: ignore[misc]
+    in_column: ClassVar[tuple[str, ...]] = ()
     is_differentiable: ClassVar[bool] = False  # type: ignore[misc]
     full_state_update: ClassVar[bool] = False  # type: ignore[misc]
     measured: list[Tensor] | Tensor
@@ -57,8 +59,13 @@ class MapMetric(Metric):
 
     @property
     def column(self) -> str:
-        """The name with its settings: what tables call it."""
-        return "-".join([self.name, *(_plain(value) for value in self.settings.values())])
+        """What tables call it: the name, the values of `in_column`, and every other setting that is not its default."""
+        usual = {name: known.default for name, known in inspect.signature(type(self)).parameters.items()}
+        parts = [self.name, *(_plain(self.settings[name]) for name in self.in_column)]
+        for name, value in self.settings.items():
+            if name not in self.in_column and (name not in usual or value != usual[name]):
+                parts += [name, _plain(value)]
+        return "-".join(parts).replace(" ", "-")
 
     @property
     def conditions(self) -> dict[str, Any] | None:

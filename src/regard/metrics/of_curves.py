@@ -83,6 +83,7 @@ class _Retained(_OfCurves):
     """
 
     rule: ClassVar[str] = "binary: the top share of places by rank"
+    in_column: ClassVar[tuple[str, ...]] = ("share",)
 
     def __init__(self, share: float = 0.5) -> None:
         if share not in (*RETAINED, *PAPER):

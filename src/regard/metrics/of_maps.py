@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from regard.metrics import placement, sparsity
 from regard.metrics.common_grid import on_common_grid
 from regard.metrics.metric import MapMetric, Needs
 from regard.metrics.rank_correlation import rank_correlation
+
+Other = Literal["second", "least"]
 
 
 class _Sparsity(MapMetric):
@@ -166,7 +168,7 @@ class ClassSensitivity(MapMetric):
     Given maps of the likeliest, the second likeliest and the least likely class. 1 tells no classes apart.
 
     Args:
-        other: the place of the other class among the targets: 1, or -1 for the last.
+        other: "second", the second target, or "least", the last.
     """
 
     name: ClassVar[str] = "class-sensitivity"
@@ -175,14 +177,19 @@ class ClassSensitivity(MapMetric):
     rule: ClassVar[str] = "ranks of the raw signed map, ties averaged"
     higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
 
-    def __init__(self, other: int = 1) -> None:
+    in_column: ClassVar[tuple[str, ...]] = ("other",)
+
+    def __init__(self, other: Other = "second") -> None:
+        if other not in get_args(Other):
+            raise MetricError("there is no such other class", came=repr(other), expected=", ".join(get_args(Other)))
         super().__init__(other=other)
         self.other = other
 
     def measure(self, explanation: Explanation) -> Tensor:
         if explanation.maps.shape[1] < 2:
             raise MetricError("class sensitivity compares the maps of two targets", came="maps of one")
-        return rank_correlation(explanation.maps[:, 0], explanation.maps[:, self.other])[:, None]
+        likeliest, other = explanation.maps[:, 0], explanation.maps[:, 1 if self.other == "second" else -1]
+        return rank_correlation(likeliest, other)[:, None]
 
 
 class RankCorrelation(MapMetric):

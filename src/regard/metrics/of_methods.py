@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 
+from regard.errors import MetricError
 from regard.metrics.metric import MapMetric, Needs
-from regard.metrics.randomisation import Method, Part, held, randomisation_correlation, randomised
+from regard.metrics.randomisation import Method, held, randomisation_correlation
 from regard.metrics.sensitivity import max_sensitivity
 from regard.models.classifier import Classifier
+from regard.models.randomised import cascade, randomised
+
+Part = Literal["head", "last block", "cascade"]
 
 
 class MaxSensitivity(MapMetric):
@@ -31,10 +35,6 @@ class MaxSensitivity(MapMetric):
         super().__init__(radius=float(radius), samples=samples, seed=seed)
         self.radius, self.samples, self.seed = float(radius), samples, seed
 
-    @property
-    def column(self) -> str:
-        return self.name
-
     def measure(self, method: Method, classifier: Classifier, pixels: Tensor, targets: Any) -> Tensor:
         explainer, asked = method(classifier), held(classifier, pixels, targets)
         return max_sensitivity(lambda moved: explainer(moved, asked).maps, pixels, self.radius, self.samples, self.seed)
@@ -46,7 +46,8 @@ class Randomisation(MapMetric):
     1: the map does not hang on those weights, or only turns its sign. See `randomisation.randomisation_correlation`.
 
     Args:
-        part: "head", "last block" or "all".
+        part: "head"; "last block"; or "cascade": the mean of |ρ| over the steps of `models.randomised.cascade`, from
+            the head alone to all weights; NaN where a step has none.
         seed: of the shuffling.
     """
 
@@ -55,15 +56,17 @@ class Randomisation(MapMetric):
     needs: ClassVar[Needs] = "method"
     rule: ClassVar[str] = "size of the correlation of ranks of the raw signed maps, ties averaged"
     higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    in_column: ClassVar[tuple[str, ...]] = ("part",)
 
     def __init__(self, part: Part = "head", seed: int = 0) -> None:
+        if part not in get_args(Part):
+            raise MetricError("there is no such part", came=repr(part), expected=", ".join(get_args(Part)))
         super().__init__(part=part, seed=seed)
         self.part, self.seed = part, seed
 
-    @property
-    def column(self) -> str:
-        return f"{self.name}-{self.part.replace(' ', '-')}"
-
     def measure(self, method: Method, classifier: Classifier, pixels: Tensor, targets: Any) -> Tensor:
-        copies = [randomised(classifier, self.part, self.seed)]
-        return randomisation_correlation(method, classifier, pixels, copies, targets).signed[0].abs()
+        if self.part == "cascade":
+            copies = cascade(classifier, self.seed)
+        else:
+            copies = iter([randomised(classifier, self.part, self.seed)])
+        return randomisation_correlation(method, classifier, pixels, copies, targets).abs().mean(dim=0)

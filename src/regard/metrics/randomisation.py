@@ -1,84 +1,44 @@
-"""Sanity checks by randomised weights (Adebayo et al. 2018): a map that stays does not show what the network learnt.
-
-Weights are redrawn by shuffling: each tensor keeps its values and loses their places. So a randomised layer differs
-from the trained one in what it learnt and not in its scale: norms stay near 1, biases small, and nothing overflows in a
-deep network. Draws from a normal distribution would keep two moments, and no heavy tail. A tensor of one value
-throughout has learnt nothing that could be lost, and stays. Buffers stay: they are measured, not learnt.
-"""
+"""Sanity checks by randomised weights (Adebayo et al. 2018): a map that stays does not show what the network learnt."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.errors import MetricError
 from regard.explanation import Explanation
-from regard.images import check_seed
 from regard.metrics.rank_correlation import rank_correlation
 from regard.models import passes
 from regard.models.classifier import Classifier
-from regard.models.weights import named_weights
 from regard.question import ask
 from regard.targets import Output, Target
 
-Part = Literal["head", "last block", "all"]
 Method = Callable[[Classifier], Callable[[Tensor, Any], Explanation]]
 """A classifier → what explains it: a class of explainers, or a function that makes one."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What one step of the cascade redraws.
-
-    Attributes:
-        name: dotted path of the block or layer; "head" for a head apart from the network, and the network's class for
-            what it holds itself.
-        weights: names of the parameters, as "network.…" or "head.…".
-        is_head: whether they are the head.
-    """
-
-    name: str
-    weights: tuple[str, ...]
-    is_head: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class RandomisationCorrelation:
-    """How alike maps are before and after, for S randomised classifiers, B pictures and T targets.
-
-    Attributes:
-        signed: rank correlation of the maps, (S, B, T), float64, −1 to 1.
-        magnitude: rank correlation of |map|, (S, B, T): high as well where a map only turned its sign.
-    """
-
-    signed: Tensor
-    magnitude: Tensor
-
-
 def randomisation_correlation(
     method: Method, classifier: Classifier, pixels: Tensor, copies: Iterable[Classifier], targets: Any = None
-) -> RandomisationCorrelation:
+) -> Tensor:
     """Rank correlation of the maps of one class, by a trained classifier and by randomised copies of it.
 
     Near 0 is good: the map hangs on the weights that were redrawn. At 1 it does not see them, as the attention map
-    cannot see the head; near −1 it only turned its sign, so average |signed| over pictures: one by one the signs
+    cannot see the head; near −1 it only turned its sign, so average sizes over pictures: one by one the signs
     cancel. The class is held: the likeliest of the trained classifier is asked of the copies too.
 
     Args:
         method: for example `regard.CDAM`, or `functools.partial(regard.SmoothCDAM, samples=50)`.
         classifier: the trained one.
         pixels: (B, 3, H, W), prepared.
-        copies: `[randomised(classifier, "head")]`, or `cascade(classifier)`, of which one is held at a time.
+        copies: of `models.randomised`: `[randomised(classifier, "head")]`, or `cascade(classifier)`, of which one is
+            held at a time.
         targets: as an explainer takes them; default the likeliest class.
 
     Returns:
-        Both correlations, (S, B, T); NaN where a map is constant.
+        For S copies, B pictures and T targets (S, B, T), float64, −1 to 1, ties averaged; NaN where a map is constant.
 
     Raises:
         MetricError: no copies.
@@ -88,160 +48,10 @@ def randomisation_correlation(
     """
     asked = held(classifier, pixels, targets)
     before = method(classifier)(pixels, asked).maps
-    signed, magnitude = [], []
-    for other in copies:
-        after = method(other)(pixels, asked).maps
-        signed.append(rank_correlation(before, after))
-        magnitude.append(rank_correlation(before.abs(), after.abs()))
-    if not signed:
+    found = [rank_correlation(before, method(other)(pixels, asked).maps) for other in copies]
+    if not found:
         raise MetricError("there is no randomised copy", remedy='[randomised(classifier, "head")], or cascade(…)')
-    return RandomisationCorrelation(torch.stack(signed), torch.stack(magnitude))
-
-
-def randomised(classifier: Classifier, part: Part = "head", seed: int = 0) -> Classifier:
-    """A copy of the classifier, one part of it redrawn; the classifier itself stays as it is.
-
-    Args:
-        classifier: the trained one.
-        part: "head", what turns embeddings into the answer; "last block" of a transformer, in any other network the
-            last layer of weights before the head; "all", every parameter.
-        seed: of the draws: another for each tensor, by its name.
-
-    Raises:
-        MetricError: no such part, or the head is not known.
-    """
-    check_seed(seed)
-    if part not in get_args(Part):
-        raise MetricError("there is no such part", came=repr(part), expected=", ".join(get_args(Part)))
-    return _redrawn(classifier, _chosen(classifier, part), seed, f"{classifier.name}, {part} randomised")
-
-
-def cascade(classifier: Classifier, seed: int = 0) -> Iterator[Classifier]:
-    """Copies of the classifier, randomised from the output down: one more of `stages` in each, in the last all.
-
-    Each is made when its turn comes. A tensor is redrawn in the same way in every copy, and as `randomised` does.
-    """
-    check_seed(seed)
-    return _cascade(classifier, seed)
-
-
-def _cascade(classifier: Classifier, seed: int) -> Iterator[Classifier]:
-    current = classifier
-    for stage in stages(classifier):
-        current = _redrawn(current, [stage], seed, f"{classifier.name}, randomised down to {stage.name}")
-        yield current
-
-
-def stages(classifier: Classifier) -> tuple[Stage, ...]:
-    """The steps of the cascade, from the output down; together they hold every parameter once.
-
-    A stage is the head, a block of a transformer (so is a pool after the blocks), or a layer of weights in any other
-    network; with it goes what follows it and is no more than norms and scales. Layers stand in the order in which a
-    pass begins them, so class token, positions and what else the network holds itself come last. Weights of a module
-    that never runs by itself belong to the one that holds it.
-
-    Cost: one pass, which is not counted.
-    """
-    head, units = classifier.head_module(), _units(classifier)
-    apart = [] if classifier.head is None else [f"head.{name}" for name, _ in classifier.head.named_parameters()]
-    found = [Stage("head", tuple(apart), is_head=True)] if apart else []
-    following: list[str] = []
-    owned = _owned(classifier)
-    first = next(iter(owned), None)
-    for path, weights in reversed(owned.items()):
-        following += [f"network.{name}" for name in weights]
-        if path in units or path == first or any(weight.dim() > 1 for weight in weights.values()):
-            module = classifier.module.get_submodule(path)
-            found.append(Stage(path or type(module).__name__, tuple(following), is_head=module is head))
-            following = []
-    return tuple(found)
-
-
-def _owned(classifier: Classifier) -> dict[str, dict[str, nn.Parameter]]:
-    """Path of each unit or layer → its parameters, by name, in the order in which a pass begins them."""
-    units, owned = _units(classifier), {path: dict[str, nn.Parameter]() for path in _begun(classifier)}
-    for name, parameter in classifier.module.named_parameters():
-        holders = _holders(name)
-        (holder, *_) = [path for path in holders if path in units] or [path for path in holders if path in owned]
-        owned[holder][name] = parameter
-    return {path: weights for path, weights in owned.items() if weights}
-
-
-def _holders(name: str) -> list[str]:
-    """The paths of all modules that hold a parameter, from the innermost to the network itself, ""."""
-    parts = name.split(".")[:-1]
-    return [".".join(parts[:length]) for length in range(len(parts), -1, -1)]
-
-
-def _units(classifier: Classifier) -> tuple[str, ...]:
-    """What is redrawn as a whole: a transformer's blocks, and its pool."""
-    tokens = classifier.tokens
-    return () if tokens is None else (*tokens.blocks, *([tokens.pool] if tokens.pool else []))
-
-
-def _begun(classifier: Classifier) -> list[str]:
-    """The paths of all modules that run, the network itself as "", as they begin for the last time in a pass."""
-    order: dict[str, None] = {}
-
-    def noting(path: str) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            order.pop(path, None)
-            order[path] = None
-
-        return hook
-
-    handles = [module.register_forward_pre_hook(noting(path)) for path, module in classifier.module.named_modules()]
-    try:
-        with classifier.untouched(), torch.no_grad(), passes.uncounted():
-            classifier.forward(classifier.picture())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(order)
-
-
-def _chosen(classifier: Classifier, part: Part) -> Sequence[Stage]:
-    """The stages that a part consists of."""
-    found = stages(classifier)
-    if part == "all":
-        return found
-    head = [stage for stage in found if stage.is_head]
-    if not head and (part == "head" or classifier.outputs != "embedding"):
-        raise MetricError(
-            f"no layer with weights is known to be the head of {classifier.name}",
-            remedy="pass backbone and head apart: Classifier(backbone, preparation, head=…); or randomise all",
-        )
-    if part == "head":
-        return head
-    last = None if classifier.tokens is None else classifier.tokens.blocks[-1]
-    body = [stage for stage in found if not stage.is_head]
-    return [stage for stage in body if stage.name == last] or body[:1]
-
-
-def _redrawn(classifier: Classifier, chosen: Sequence[Stage], seed: int, name: str) -> Classifier:
-    """A copy of the classifier with the weights of some stages shuffled."""
-    with torch.inference_mode(False), torch.no_grad():
-        network, head = copy.deepcopy((classifier.module, classifier.head))
-        weights = dict(named_weights(network=network, head=head))
-        for weight in (weight for stage in chosen for weight in stage.weights):
-            order = torch.randperm(weights[weight].numel(), generator=_draw(weight, seed)).to(weights[weight].device)
-            weights[weight].copy_(weights[weight].flatten()[order].view_as(weights[weight]))
-        return Classifier(
-            network,
-            classifier.preparation,
-            labels=classifier.labels,
-            outputs=classifier.outputs,
-            head=head,
-            name=name,
-            precision=classifier.precision,
-            tokens=classifier.tokens,
-        )
-
-
-def _draw(name: str, seed: int) -> torch.Generator:
-    """Draws that belong to the tensor of that name."""
-    digest = hashlib.blake2b(name.encode(), digest_size=8, salt=seed.to_bytes(16, "little", signed=True)).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.stack(found)
 
 
 def held(classifier: Classifier, pixels: Tensor, targets: Any) -> list[Target] | None:

@@ -7,10 +7,10 @@ import inspect
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import metadata
-from typing import Any
+from typing import Any, get_args
 
 from regard.errors import MetricError
-from regard.metrics.metric import MapMetric
+from regard.metrics.metric import MapMetric, Needs
 
 GROUP = "regard.metrics"
 """Entry points of this group add metrics: their name is the metric's, their object a `MapMetric` class."""
@@ -62,7 +62,7 @@ def find(name: str) -> type[MapMetric]:
     """The class of a metric.
 
     Raises:
-        MetricError: no such metric, or another package's entry cannot be loaded or is none.
+        MetricError: no such metric, or another package's entry cannot be loaded, is none, or needs what there is not.
     """
     if name in _OWN:
         module, _, attribute = _OWN[name].partition(":")
@@ -84,6 +84,12 @@ def find(name: str) -> type[MapMetric]:
             ) from reason
     if not (isinstance(found, type) and issubclass(found, MapMetric)):
         raise MetricError(f"what is registered as metric {name!r} is none", came=repr(found))
+    if getattr(found, "needs", None) not in get_args(Needs):
+        raise MetricError(
+            f"the metric {name!r} of another package needs what nothing gives",
+            came=f"needs = {getattr(found, 'needs', None)!r}",
+            expected=", ".join(get_args(Needs)),
+        )
     return found
 
 

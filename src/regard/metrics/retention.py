@@ -21,7 +21,7 @@ from torch import Tensor
 
 from regard.errors import MetricError
 from regard.explanation import Explanation
-from regard.fills import Colour
+from regard.fills import black
 from regard.metrics.common_grid import enlarged
 from regard.metrics.judged_pictures import judged_pictures
 from regard.metrics.ranking import TIES, ranks
@@ -74,7 +74,7 @@ class SoftlyRetained:
     """Answers to pictures weighed by their maps, as published with TAME; for comparison with its tables alone.
 
     Attributes:
-        clean: (B, T).
+        clean: (B, T); values as in `Curves`.
         retained: share → (B, T).
         fill, level, ties, precision: as in `Curves`.
     """
@@ -122,15 +122,14 @@ def softly_retained(
         kept = torch.where(order[at] < shown[numbers % len(PAPER), None], soft[at], 0.0)
         return functional.pad(kept.view(-1, 1, *covered), (0, beside, 0, below))
 
-    preparation = classifier.preparation
-    black = Colour.of((0.0,) * preparation.channels, preparation.mean, preparation.std)
+    fill = black(classifier.preparation.mean, classifier.preparation.std)
     answers = passes.masked(
-        classifier, judged.pixels, image, masks, black, lambda output, n: judged.values(output, image[n], row[n])
+        classifier, judged.pixels, image, masks, fill, lambda output, n: judged.values(output, image[n], row[n])
     )
     found = judged.by_target(answers.view(images, rows, len(PAPER), -1))
     return SoftlyRetained(
         clean=judged.clean.cpu(),
         retained={share: found[:, :, place] for place, share in enumerate(PAPER)},
-        fill=repr(black),
+        fill=repr(fill),
         precision=classifier.precision,
     )

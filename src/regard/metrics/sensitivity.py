@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import MetricError, NotFiniteError, PixelsError
-from regard.images import Pixels, check_seed, seed_of
+from regard.images import Pixels, check_seed, drawn_as, seed_of
 from regard.metrics.maps import check_maps
 
 
@@ -21,8 +21,10 @@ def max_sensitivity(
         max over δ of ‖φ(x + δ) − φ(x)‖ / ‖φ(x)‖,   each |δ| ≤ radius · (max x − min x)
 
     The largest of `samples` uniform draws: a lower bound of the true maximum, higher the more are drawn. Relative to
-    the map itself, since maps of different methods have no common unit. Steady alone is not good: a map that knows
-    nothing of the picture scores 0.
+    the map itself, since maps of different methods have no common unit. A method that draws by `images.seed_of`, as
+    SmoothGrad and RISE do, draws for a moved picture what it draws for the picture itself: else new draws would be
+    measured, and the figure would not go to 0 with the radius. Steady alone is not good: a map that knows nothing of
+    the picture scores 0, and so does `random`, whose map is its draws.
 
     Args:
         method: pixels (B, 3, H, W) → maps (B, T, h, w), for example `lambda pixels: cdam(pixels, targets).maps`. Name
@@ -52,7 +54,8 @@ def max_sensitivity(
     for _ in range(samples):
         draws = torch.stack([torch.rand(plain.shape[1:], generator=generator) for generator in generators])
         moved = plain + reach * (2 * draws - 1).to(plain)
-        change = _maps(method, _like(pixels, moved), maps.shape) - maps
+        with drawn_as(moved, plain):
+            change = _maps(method, _like(pixels, moved), maps.shape) - maps
         largest = largest.maximum(_norm(change))
     return largest / _norm(maps)
 

@@ -24,7 +24,7 @@ from regard.models.preparation import Preparation
 from regard.models.taps import Place, read, untouched
 from regard.models.transformer import Tokens, find_tokens
 from regard.models.weights import blame_for_nan, digest, named_weights, state
-from regard.targets import Output
+from regard.targets import Output, at_least_float32
 
 if TYPE_CHECKING:
     from regard.models.files import Source
@@ -409,11 +409,6 @@ class Classifier:
 def finite_images(pixels: Tensor) -> Tensor:
     """Which pictures (B, 3, H, W) hold neither NaN nor infinity, (B,): their sum does not either. One read of each."""
     return pixels.detach().flatten(1).sum(dim=1).isfinite()
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precisions → float32; float32 and float64 as they are."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _columns(part: Tensor | None) -> int | None:

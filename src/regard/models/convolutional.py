@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regard.errors import LayerError, UnsupportedError
 from regard.models import passes
-from regard.models.networks import scale_of
+from regard.models.networks import scale_of, trial_pictures
 from regard.models.taps import Place, find_layer, read, replaced
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class FeatureMap:
 def last_feature_map(classifier: Classifier) -> FeatureMap:
     """The last layer whose output carries the whole decision on a grid: where class evidence is most specific.
 
-    Its output is (B, C, h, w), or (B, h, w, C) as in Swin. Found by passes of two pictures: the first shows which
-    layers give a grid, and in which order; in the second a layer's output is exchanged for the first picture's, and
-    the answer must become the first one's. So a branch, a residual part or an auxiliary output is not taken for the
-    network. Of layers that give the very same tensor the outermost is taken.
+    Its output is (B, C, h, w), or (B, h, w, C) as in Swin. Found by passes of three pictures: the first shows
+    which layers give a grid, and in which order; in the others a layer's output is exchanged for the first picture's,
+    and the answers must become the first one's. So a branch, a residual part or an auxiliary output is not taken for
+    the network. Of layers that give the very same tensor the outermost is taken.
 
     Raises:
         UnsupportedError: no layer keeps a grid or carries the decision, or tokens come after the last that does.
@@ -65,15 +65,15 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
 
 def _carries(classifier: Classifier, layer: str) -> bool:
     """Whether a layer's output, exchanged for another picture's, gives the other picture's answer."""
-    place, grey, noise = Place(layer), classifier.picture(), classifier.picture(noise=True)
+    place, (grey, others) = Place(layer), trial_pictures(classifier).split([1, 2])
     with classifier.untouched(), torch.no_grad(), passes.uncounted():
         (features,), answer = read(classifier.module, [place], lambda: classifier.forward(grey))
-        with replaced(classifier.module, place, lambda _: features):
-            again = classifier.forward(noise)
-        other = classifier.forward(noise)
+        with replaced(classifier.module, place, lambda _: torch.cat([features, features])):
+            again = classifier.forward(others)
+        own = classifier.forward(others)
     assert answer is not None
-    tolerance = 1e-3 * scale_of(answer.nan_to_num(), other.nan_to_num())
-    return torch.allclose(again, answer, rtol=0, atol=tolerance, equal_nan=True)
+    tolerance = 1e-3 * scale_of(answer.nan_to_num(), own.nan_to_num())
+    return torch.allclose(again, answer.expand_as(again), rtol=0, atol=tolerance, equal_nan=True)
 
 
 def feature_map(classifier: Classifier, layer: str) -> FeatureMap:

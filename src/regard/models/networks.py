@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from regard.errors import ClassifierError
+
+if TYPE_CHECKING:
+    from regard.models.classifier import Classifier
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -75,6 +79,15 @@ def tensor_of(output: Any, network: nn.Module, name: str) -> Tensor:
         came=type(output).__name__,
         expected="a tensor, a tuple that begins with one, or an output with .logits",
     )
+
+
+def trial_pictures(classifier: Classifier) -> Tensor:
+    """Prepared pictures that show how a network behaves, (3, channels, H, W): the mean colour, noise, bright noise.
+
+    Noise alone has mean zero: what a network does with bright pictures only would be taken for nothing.
+    """
+    noise = classifier.picture(noise=True)
+    return torch.cat([classifier.picture(), noise, noise + 1])
 
 
 def scale_of(answer: Tensor, other: Tensor) -> float:

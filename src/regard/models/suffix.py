@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.models import passes
-from regard.models.networks import scale_of
+from regard.models.networks import scale_of, trial_pictures
 from regard.models.reader import resumed
 from regard.models.taps import Place, read, replaced, skipped
 from regard.targets import Output
@@ -94,6 +94,21 @@ class Suffix:
         with skipped(classifier.module, self.left_out):
             return passes.in_chunks(classifier, len(images), like, evaluate)
 
+    def agrees(self, classifier: Classifier, held: Held, own: Output, given: Tensor) -> bool:
+        """Whether B pictures are answered as by the whole network where the tensor is `given` (B, …), up to rounding.
+
+        Args:
+            classifier: the classifier.
+            held: what `hold` gave of `trial_pictures`: differences are measured by those of their answers.
+            own: what `hold` gave beside it.
+            given: tensors at `place`.
+        """
+        images = torch.arange(len(held.pixels), device=held.pixels.device)
+        again, answer = self.run(classifier, held, images, given.__getitem__, joined), joined(own)
+        whole = held.tensor.dtype.itemsize >= 4 and classifier.precision == "float32"
+        tolerance = (SAME if whole else NEARLY) * scale_of(answer[:1].nan_to_num(), answer[1:].nan_to_num())
+        return again.shape == answer.shape and torch.allclose(again, answer, rtol=0, atol=tolerance, equal_nan=True)
+
     def _answer(self, classifier: Classifier, held: Held, images: Tensor, tensor: Tensor) -> Output:
         if self.begins == "there":
             return classifier.respond(tensor)
@@ -107,38 +122,31 @@ class Suffix:
 
 
 def find_suffix(classifier: Classifier, place: Place) -> Suffix:
-    """The shortest way to go on from a place that gives the network's own answers to two pictures.
+    """The shortest way to go on from a place that gives the network's own answers to the trial pictures.
 
     Leaving layers out is tried: they hand on what they are given, so a network that combines their output with others
     fails or answers otherwise, and then more of it is run.
     """
-    pictures = torch.cat([classifier.picture(), classifier.picture(noise=True)])
     whole = Suffix(place, "picture")
     ways = [Suffix(place, "there", _done_before(classifier, place))]
     if classifier.tokens is not None and place == classifier.tokens.attention_input:
         ways.append(Suffix(place, "reader"))
-    return next((way for way in ways if _holds(classifier, way, pictures)), whole)
+    return next((way for way in ways if _holds(classifier, way)), whole)
 
 
-def _holds(classifier: Classifier, suffix: Suffix, pictures: Tensor) -> bool:
-    """Whether a suffix gives the network's own answers to two pictures."""
+def _holds(classifier: Classifier, suffix: Suffix) -> bool:
+    """Whether a suffix gives the network's own answers to the trial pictures."""
     with classifier.untouched(), passes.uncounted(), torch.inference_mode(False), torch.no_grad():
-        held, own = suffix.hold(classifier, pictures)
+        held, own = suffix.hold(classifier, trial_pictures(classifier))
         try:
-            again = suffix.run(
-                classifier, held, torch.arange(2, device=pictures.device), held.tensor.__getitem__, _joined
-            )
+            return suffix.agrees(classifier, held, own, held.tensor)
         except Exception as reason:  # a network that is called with what it was not made for may fail in any way
             if isinstance(reason, RuntimeError) and passes.is_out_of_memory(reason):
                 raise
             return False
-    answer = _joined(own)
-    exact = held.tensor.dtype.itemsize >= 4 and classifier.precision == "float32"
-    tolerance = (SAME if exact else NEARLY) * scale_of(answer[:1].nan_to_num(), answer[1:].nan_to_num())
-    return again.shape == answer.shape and torch.allclose(again, answer, rtol=0, atol=tolerance, equal_nan=True)
 
 
-def _joined(output: Output, _: Tensor | None = None) -> Tensor:
+def joined(output: Output, _: Tensor | None = None) -> Tensor:
     """Logits and embedding side by side."""
     return torch.cat([part for part in (output.logits, output.embedding) if part is not None], dim=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from regard.labels import Subject, class_index, classes_called
 
 
 @dataclass(frozen=True)
-class Judged:
+class KnownPhoto:
     """A photo and what is known about it. Boxes and masks are of the upright photo, as `images.open_photo` gives it.
 
     Attributes:
@@ -31,6 +32,16 @@ class Judged:
     label: str | int | None = None
     boxes: tuple[Box, ...] = ()
     mask: Path | Outline | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is known of it: label, boxes, and the mask's file or outlines; not of the photo itself."""
+        known = hashlib.sha256(repr((self.label, self.boxes)).encode(errors="backslashreplace"))
+        if isinstance(self.mask, Path):
+            known.update(self.mask.read_bytes() if self.mask.is_file() else b"no file")
+        else:
+            known.update(repr(self.mask).encode())
+        return known.hexdigest()
 
     def region(self, size: tuple[int, int]) -> Tensor | None:
         """The mask, bool (height, width), True inside; None where there is none. Read or drawn anew each time.

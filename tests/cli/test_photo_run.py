@@ -1,0 +1,57 @@
+"""How long a pass is said to take."""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from regard.cli.photo_run import pass_seconds
+from regard.fills import Fill
+
+from ..evaluate.pictures import tiny_cnn
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that passes and fills move on."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+class Slow:
+    """Passes that take what they are told to, one after the other."""
+
+    def __init__(self, clock, *seconds):
+        self.clock, self.seconds, self.seen = clock, list(seconds), []
+
+    def picture(self, noise=False):
+        return tiny_cnn().picture(noise)
+
+    def __call__(self, pixels):
+        self.seen.append(pixels)
+        self.clock[0] += self.seconds.pop(0)
+
+
+def test_a_pass_takes_the_median_of_three_after_one_that_wakes_the_rest(clock):
+    assert pass_seconds(Slow(clock, 100.0, 3.0, 1.0, 2.0)) == pytest.approx(2.0)
+
+
+def test_a_pass_of_a_filled_picture_takes_the_filling_too(clock):
+    @dataclass(frozen=True)
+    class Sluggish(Fill):
+        name: ClassVar[str] = "sluggish"
+
+        def background(self, pixels):
+            clock[0] += 50.0
+            return torch.zeros_like(pixels)
+
+        def __call__(self, pixels, kept, background=None):
+            clock[0] += 10.0
+            return super().__call__(pixels, kept, background)
+
+    subject = Slow(clock, 1.0, 1.0, 1.0, 1.0)
+    assert pass_seconds(subject, Sluggish()) == pytest.approx(11.0)
+    assert 0.4 < float((subject.seen[0] == 0).float().mean()) < 0.6

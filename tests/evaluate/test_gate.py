@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from regard.evaluate.gate import Answered, Gate, answered
+from regard.evaluate.gate import Answered, Gate, answered, counting
 from regard.evaluate.known_photo import KnownPhoto
 
 from .pictures import LABELS, photos_in, tiny_cnn
@@ -30,7 +30,7 @@ def test_another_label_excludes_the_photo_and_none_or_an_unknown_one_does_not(as
         classifier, [KnownPhoto(paths[0], int(order[0, 1])), KnownPhoto(paths[1], "unicorn"), KnownPhoto(paths[2])]
     )
     assert wrong.status == "misclassified"
-    assert (unknown.status, unknown.label) == ("counts", None)
+    assert (unknown.status, unknown.label) == ("unknown label", None)
     assert (nothing.status, nothing.label) == ("counts", None)
 
 
@@ -56,7 +56,7 @@ def test_the_gate_states_accuracy_of_labelled_photos_and_confidence_of_those_tha
             answer(None, None, None, "failed"),
         ]
     )
-    assert gate == Gate(photos=3, labelled=2, right=1, counted=2, failed=1, confidence=pytest.approx(0.7))
+    assert gate == Gate(3, 2, 1, 2, 1, (), ("1, not 0",), pytest.approx(0.7))
     assert "1 of 2 labelled photos are classified rightly (50.0%)" in gate.words()
     assert "2 of 3 count" in gate.words()
     assert "1 could not be read" in gate.words()
@@ -108,3 +108,25 @@ def test_an_answer_that_is_not_finite_fails_alone(asked, monkeypatch):
     found = answered(classifier, [KnownPhoto(path) for path in paths])
     assert [answer.status for answer in found] == ["counts", "failed", "counts"]
     assert "NaN" in found[1].error
+
+
+def labelled(label, known, status):
+    return Answered(KnownPhoto("photo", label), known, 0, 1, 2, 0.5, status)
+
+
+def test_a_label_of_no_class_leaves_its_photo_out_where_others_are_known():
+    answers = [labelled("ant", 0, "counts"), labelled("wibble", None, "unknown label")]
+    assert counting(answers) == answers[:1]
+    assert "1 have a label that is no class of the classifier (wibble, …), left out" in Gate.of(answers).words()
+
+
+def test_labels_of_another_data_set_alone_leave_the_photos_to_be_judged_for_their_likeliest_class():
+    answers = [labelled("zebra crossing", None, "unknown label")] * 2
+    assert counting(answers) == answers
+    assert "judged for their likeliest class" in Gate.of(answers).words()
+
+
+def test_labels_that_are_mostly_wrong_are_doubted_with_examples():
+    answers = [labelled(7, 7, "misclassified")] * 2 + [labelled(0, 0, "counts")]
+    assert "the labels may be of other classes, see --labels (7, not 0" in Gate.of(answers).words()
+    assert "--labels" not in Gate.of(answers[1:]).words()

@@ -13,6 +13,8 @@ from regard.images import seed_of
 
 from ..explainers.networks import classifier_of
 
+ZERO = Colour((0.0, 0.0, 0.0))
+
 
 class Sum(nn.Module):
     """The sum of all values of a picture: what each place adds is known."""

@@ -10,11 +10,16 @@ from hypothesis.extra import numpy as arrays
 import regard
 from regard.fills import Inpaint, Mean, Noise
 from regard.metrics.common_grid import enlarged
-from regard.metrics.curves import curves
+from regard.metrics.curves import curves as curves_of
 from regard.models import passes
 
 from ..explainers.networks import classifier_of, cnn, pixels_of, same, vit
-from .replicas import drawn_maps, equal_curves, given, picture_of, slow_enlarged, summing
+from .replicas import ZERO, drawn_maps, equal_curves, given, picture_of, slow_enlarged, summing
+
+
+def curves(*given, fill=ZERO, **settings):
+    """Curves whose removed pixels are zero, so that they add nothing to a sum, if no other fill is said."""
+    return curves_of(*given, fill=fill, **settings)
 
 
 def test_a_constant_map_is_a_random_order_whatever_its_value_and_grid():

@@ -10,11 +10,17 @@ import regard
 from regard.errors import MetricError
 from regard.fills import Blur, Colour, Inpaint, Mean, Noise
 from regard.metrics.common_grid import enlarged
-from regard.metrics.curves import curves
+from regard.metrics.curves import curves as curves_of
 from regard.metrics.retention import softly_retained
 
 from ..explainers.networks import classifier_of, cnn, mlp_head, pixels_of, vit
-from .replicas import all_close, drawn_maps, equal_curves, given, picture_of, slow_curves, slow_ranking, summing
+from .replicas import ZERO, all_close, drawn_maps, equal_curves, given, picture_of, slow_curves, slow_ranking, summing
+
+
+def curves(*given, fill=ZERO, **settings):
+    """Curves whose removed pixels are zero, so that they add nothing to a sum, if no other fill is said."""
+    return curves_of(*given, fill=fill, **settings)
+
 
 FILLS = [Mean(), Colour((0.5, -1.0, 2.0)), Blur(2.0), Noise(), Inpaint()]
 SUMS = [[1.0, 0.5], [-0.25, 2.0]]
@@ -325,3 +331,13 @@ def test_areas_are_float64_and_of_the_unit_interval():
     values = found.insertion[1, 0].tolist()
     by_hand = math.fsum((shares[k + 1] - shares[k]) * (values[k] + values[k + 1]) / 2 for k in range(len(shares) - 1))
     assert float(found.area("insertion")[1, 0]) == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_removed_pixels_are_black_if_nothing_is_said():
+    """Black is (0 − 0.5) / 0.5 = −1 in prepared pixels: 12 values of −1 in an empty picture of 2×2 places."""
+    classifier, picture = summing(2), picture_of(SUMS)
+    explanation = given(classifier, picture, [[ORDER]])
+    found = curves_of(classifier, picture, explanation, steps=4)
+    black = curves(classifier, picture, explanation, steps=4, fill=Colour((-1.0, -1.0, -1.0)))
+    assert equal_curves(found, black)
+    assert float(found.empty) == -12.0

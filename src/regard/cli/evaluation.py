@@ -80,9 +80,9 @@ def _counted(answers: Sequence[Answered], subject: Classifier, gate: Gate) -> li
         PixelsError: none does.
     """
     from regard.errors import PixelsError
-    from regard.evaluate.gate import COUNTED
+    from regard.evaluate.gate import counting
 
-    counted = [answer for answer in answers if answer.status == COUNTED]
+    counted = counting(answers)
     if not counted:
         raise PixelsError(
             f"no photo counts: {subject.name} is right about none",

@@ -17,7 +17,9 @@ from regard.targets import log_probabilities
 TOGETHER = 16
 """Photos that are prepared and answered in one call."""
 
-COUNTED, WRONG, FAILED = "counts", "misclassified", "failed"
+COUNTED, WRONG, UNKNOWN, FAILED = "counts", "misclassified", "unknown label", "failed"
+EXAMPLES = 3
+"""Labels that are named where something is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Answered:
         predicted: the likeliest class.
         second, least: the second likeliest and the least likely class.
         probability: of the likeliest class; None where the classifier gives none.
-        status: "counts"; "misclassified", which is excluded; "failed", with the reason.
+        status: "counts"; "misclassified", which is excluded; "unknown label", of no class of the classifier; "failed",
+            with the reason.
     """
 
     photo: KnownPhoto
@@ -57,8 +60,8 @@ class Answered:
 def answered(classifier: Classifier, photos: Sequence[KnownPhoto]) -> list[Answered]:
     """The answers to some photos, in one call of the classifier.
 
-    A photo whose label the classifier does not know, or that has none, counts with the likeliest class: nobody can say
-    that it is wrong. A photo that cannot be read, or whose answer is not finite, fails alone.
+    A photo without a label counts with the likeliest class: nobody can say that it is wrong. A photo that cannot be
+    read, or whose answer is not finite, fails alone.
     """
     try:
         with torch.no_grad():
@@ -80,8 +83,19 @@ def _answer(classifier: Classifier, photo: KnownPhoto, logits: Tensor) -> Answer
     if classifier.outputs in ("softmax", "sigmoid"):
         chance = float(log_probabilities(logits[None], classifier.outputs)[0, order[0]].exp())
     status = COUNTED if label in (None, order[0]) else WRONG
+    status = UNKNOWN if label is None and photo.label is not None else status
     second = order[min(1, len(order) - 1)]
     return Answered(photo, label, order[0], second, order[-1], chance, status)
+
+
+def counting(answers: Sequence[Answered]) -> list[Answered]:
+    """The photos that methods are judged on.
+
+    Photos with a label of no class of the classifier are left out, unless there are no others: the labels are then
+    those of another data set, such as COCO's, and each photo is judged for its likeliest class.
+    """
+    foreign = all(answer.label is None for answer in answers)
+    return [answer for answer in answers if answer.status == COUNTED or (foreign and answer.status == UNKNOWN)]
 
 
 def _failed(photo: KnownPhoto, reason: str) -> Answered:
@@ -98,6 +112,8 @@ class Gate:
         right: of the labelled, answered rightly.
         counted: photos that methods are judged on.
         failed: photos that could not be read.
+        unknown: labels that are no class of the classifier, one a photo.
+        wrong: "label, not answer" of photos that it gets wrong, as class indices.
         confidence: mean probability of the likeliest class over the photos that count; None without probabilities.
     """
 
@@ -106,6 +122,8 @@ class Gate:
     right: int
     counted: int
     failed: int
+    unknown: tuple[str, ...]
+    wrong: tuple[str, ...]
     confidence: float | None
 
     @classmethod
@@ -113,7 +131,7 @@ class Gate:
         """The counts of some answers."""
         read = [answer for answer in answers if answer.status != FAILED]
         labelled = [answer for answer in read if answer.label is not None]
-        counted = [answer for answer in read if answer.status == COUNTED]
+        counted = counting(answers)
         chances = [answer.probability for answer in counted if answer.probability is not None]
         return cls(
             photos=len(read),
@@ -121,6 +139,8 @@ class Gate:
             right=sum(answer.status == COUNTED for answer in labelled),
             counted=len(counted),
             failed=len(answers) - len(read),
+            unknown=tuple(str(answer.photo.label) for answer in read if answer.status == UNKNOWN),
+            wrong=tuple(f"{answer.label}, not {answer.predicted}" for answer in read if answer.status == WRONG),
             confidence=sum(chances) / len(chances) if chances else None,
         )
 
@@ -132,6 +152,13 @@ class Gate:
         parts.append(f"{self.counted} of {self.photos} count")
         if self.confidence is not None:
             parts.append(f"mean probability of the likeliest class there {self.confidence:.1%}")
+        if self.unknown:
+            some = ", ".join(dict.fromkeys(self.unknown[:EXAMPLES]))
+            fate = "left out" if self.labelled else "judged for their likeliest class"
+            parts.append(f"{len(self.unknown)} have a label that is no class of the classifier ({some}, …), {fate}")
+        if self.right < self.labelled / 2:
+            some = "; ".join(self.wrong[:EXAMPLES])
+            parts.append(f"so few are right that the labels may be of other classes, see --labels ({some})")
         if self.failed:
             parts.append(f"{self.failed} could not be read")
         return "; ".join(parts)

@@ -234,6 +234,7 @@ def test_several_classifiers_stand_in_one_table_only_if_that_is_meant(evaluate):
         ("photos.csv --where split=val", "split"),
         ("photos.csv --methods tame:nowhere.safetensors", "no method 'tame'"),
         ("photos.csv --boxes nowhere.csv", "nowhere.csv"),
+        ("photos.csv --table photos", "--table 'photos' is a folder"),
     ],
 )
 def test_wrong_use_is_said_in_words_before_any_run(evaluate, arguments, words):

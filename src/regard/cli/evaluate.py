@@ -13,6 +13,7 @@ from regard.cli.output import announce
 from regard.naming import printable
 
 if TYPE_CHECKING:
+    from regard.errors import UnsupportedError
     from regard.evaluate.asked import MethodAsked
     from regard.evaluate.judge import Protocol
     from regard.evaluate.known_photo import KnownPhoto
@@ -84,6 +85,8 @@ def evaluate(
     from regard.runs import Run, new_folder
 
     check_seed(seed)
+    if table is not None and table.is_dir():
+        raise UnsupportedError(f"--table {str(table)!r} is a folder", remedy="name a file in it, such as table.md")
     names = listed(classifier) or [DEFAULT]
     _check_models(names, across_models)
     known = read_photos(photos, labels=labels, where=where, boxes=boxes, masks=masks)

@@ -75,6 +75,7 @@ def evaluate(
     """
     from regard.cli.evaluation import judge_all
     from regard.cli.evaluation_results import finish
+    from regard.errors import UnsupportedError
     from regard.evaluate.asked import fill_called, methods_asked
     from regard.evaluate.judge import CONTROLS, Protocol
     from regard.evaluate.measures import metrics_asked

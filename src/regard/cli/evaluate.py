@@ -13,7 +13,6 @@ from regard.cli.output import announce
 from regard.naming import printable
 
 if TYPE_CHECKING:
-    from regard.errors import UnsupportedError
     from regard.evaluate.asked import MethodAsked
     from regard.evaluate.judge import Protocol
     from regard.evaluate.known_photo import KnownPhoto

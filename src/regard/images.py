@@ -191,7 +191,7 @@ def open_photo(photo: Photo) -> Image.Image:
 
 
 def _opened(path: Path) -> Image.Image:
-    if not os.path.isfile(path):  # noqa: PTH113 (False, not an error, for a name too long to be one)
+    if not is_file(path):
         raise PhotoError(f"there is no file {str(path)!r}", remedy="check the path; folders are for the command line")
     try:
         with warnings.catch_warnings():
@@ -265,6 +265,14 @@ def _too_large(name: str, size: str) -> PhotoError:
         expected=f"at most {MOST_PIXELS:,} pixels",
         remedy="scale it down first; a classifier sees a few hundred pixels a side",
     )
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file stands there; a name too long to be one, or a folder that may not be read, is no file."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _first_bytes(path: Path) -> str:

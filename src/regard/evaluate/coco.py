@@ -15,6 +15,7 @@ from regard.evaluate.boxes import Box, checked_box, wrong_place
 from regard.evaluate.known_photo import KnownPhoto, upright_size
 from regard.evaluate.masks import Outline
 from regard.evaluate.selection import selected
+from regard.images import is_file
 
 Size = tuple[int, int]
 LARGEST = 1e12
@@ -178,7 +179,7 @@ def _outline(entry: _Entry, size: Size) -> tuple[tuple[tuple[float, ...], ...], 
 
 def _known(path: Path, image: _Entry, objects: Sequence[_Object]) -> KnownPhoto:
     photo = path.parent / os.path.normpath(image.values["file_name"])
-    if not os.path.isfile(photo):  # noqa: PTH113 (False, not an error, for a name too long to be one)
+    if not is_file(photo):
         raise FileFormatError(
             f"{image.place} is wrong",
             came=f"no file {str(photo)!r}",

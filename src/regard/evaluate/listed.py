@@ -13,6 +13,7 @@ from regard.errors import FileFormatError
 from regard.evaluate.boxes import Box, checked_box
 from regard.evaluate.known_photo import KnownPhoto, upright_size
 from regard.evaluate.selection import selected
+from regard.images import is_file
 from regard.training.labelled import read_rows, wrong_line
 
 FILE_COLUMNS = ("file", "image")
@@ -54,7 +55,7 @@ class _Table:
 
     def _named(self, row: _Row, column: str, what: str) -> Path:
         path = self.path.parent / os.path.normpath(row.cells[column])
-        if not row.cells[column] or not os.path.isfile(path):  # noqa: PTH113 (False, not an error, for a name too long)
+        if not row.cells[column] or not is_file(path):
             raise self.wrong(
                 row, f"no file {str(path)!r}" if row.cells[column] else f"no {column}", f"{what} beside the CSV"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from regard.compat import declare_torchvision_operators
 from regard.metrics.curves import Curves as Curves
 from regard.metrics.curves import curves as curves
 from regard.metrics.curves import token_curves as token_curves
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from regard.metrics.registry import find as find
     from regard.metrics.registry import metrics as metrics
     from regard.metrics.registry import names as names
+
+declare_torchvision_operators()  # before the metrics' own base: torchmetrics imports torchvision
 
 _PUBLIC = {
     **dict.fromkeys(("names", "find", "metrics"), "registry"),

@@ -10,13 +10,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
-from regard.compat import declare_torchvision_operators
 from regard.errors import MetricError
-
-declare_torchvision_operators()
-
-from torchmetrics import Metric  # noqa: E402 (it imports torchvision, whose operators must be declared before)
 
 Needs = Literal["curves", "token curves", "maps", "region", "several targets", "other maps", "method"]
 
@@ -43,10 +39,10 @@ class MapMetric(Metric):
     summary: ClassVar[str]
     needs: ClassVar[Needs]
     rule: ClassVar[str]
-    higher_is_better: ClassVar[bool | None]  # type: ignore[misc]
+    higher_is_better: bool | None
     in_column: ClassVar[tuple[str, ...]] = ()
-    is_differentiable: ClassVar[bool] = False  # type: ignore[misc]
-    full_state_update: ClassVar[bool] = False  # type: ignore[misc]
+    is_differentiable: bool | None = False
+    full_state_update: bool | None = False
     measured: list[Tensor] | Tensor
     stated_as: list[Tensor] | Tensor
 

@@ -30,7 +30,7 @@ class Deletion(_OfCurves):
 
     name: ClassVar[str] = "deletion"
     summary: ClassVar[str] = "area under the probability as the most relevant places are removed"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     def measure(self, read: Curves) -> Tensor:
         return read.area("deletion")
@@ -41,7 +41,7 @@ class Insertion(_OfCurves):
 
     name: ClassVar[str] = "insertion"
     summary: ClassVar[str] = "area under the probability as the most relevant places are shown"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, read: Curves) -> Tensor:
         return read.area("insertion")
@@ -55,7 +55,7 @@ class Fidelity(_OfCurves):
 
     name: ClassVar[str] = "fidelity"
     summary: ClassVar[str] = "area between least and most important first"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, read: Curves) -> Tensor:
         return read.area("least_first") - read.area("deletion")
@@ -110,7 +110,7 @@ class AverageDrop(_Retained):
 
     name: ClassVar[str] = "average-drop"
     summary: ClassVar[str] = "share of the probability lost where only the top share is shown"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     def measure(self, read: Curves | SoftlyRetained) -> Tensor:
         return retention.average_drop(read.clean, self._shown(read))
@@ -121,7 +121,7 @@ class IncreaseInConfidence(_Retained):
 
     name: ClassVar[str] = "increase-in-confidence"
     summary: ClassVar[str] = "share of pictures that gain where only the top share is shown"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, read: Curves | SoftlyRetained) -> Tensor:
         return retention.increase_in_confidence(read.clean, self._shown(read))
@@ -132,7 +132,7 @@ class AverageGain(_Retained):
 
     name: ClassVar[str] = "average-gain"
     summary: ClassVar[str] = "share of the missing probability gained where only the top share is shown"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, read: Curves | SoftlyRetained) -> Tensor:
         return retention.average_gain(read.clean, self._shown(read))

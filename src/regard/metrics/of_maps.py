@@ -35,7 +35,7 @@ class Compactness(_Sparsity):
 
     name: ClassVar[str] = "compactness"
     summary: ClassVar[str] = "share of places below a twentieth of the largest magnitude"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def __init__(self, threshold: float = 0.05) -> None:
         super().__init__(threshold=float(threshold))
@@ -51,7 +51,7 @@ class SparsityRatio(_Sparsity):
     name: ClassVar[str] = "sparsity-ratio"
     summary: ClassVar[str] = "share of places below a twentieth of the signed maximum, as published with CDAM"
     rule: ClassVar[str] = "magnitudes against the signed maximum, on the map's own grid"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, explanation: Explanation) -> Tensor:
         return sparsity.sparsity_ratio(explanation.maps)
@@ -62,7 +62,7 @@ class Gini(_Sparsity):
 
     name: ClassVar[str] = "gini"
     summary: ClassVar[str] = "how unequally a map spreads its evidence"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, explanation: Explanation) -> Tensor:
         return sparsity.gini(explanation.maps)
@@ -73,7 +73,7 @@ class Rho(_Sparsity):
 
     name: ClassVar[str] = "rho"
     summary: ClassVar[str] = "mean magnitude as a share of the largest"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     def measure(self, explanation: Explanation) -> Tensor:
         return sparsity.rho(explanation.maps)
@@ -84,7 +84,7 @@ class InverseRho(_Sparsity):
 
     name: ClassVar[str] = "inverse-rho"
     summary: ClassVar[str] = "largest magnitude over the mean one"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
     def measure(self, explanation: Explanation) -> Tensor:
         return sparsity.inverse_rho(explanation.maps)
@@ -95,7 +95,7 @@ class Entropy(_Sparsity):
 
     name: ClassVar[str] = "entropy"
     summary: ClassVar[str] = "entropy of the evidence over places"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     def measure(self, explanation: Explanation) -> Tensor:
         return sparsity.entropy(explanation.maps)
@@ -106,7 +106,7 @@ class EffectiveArea(_Sparsity):
 
     name: ClassVar[str] = "effective-area"
     summary: ClassVar[str] = "share of the picture over which the evidence is spread"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     def measure(self, explanation: Explanation) -> Tensor:
         return sparsity.effective_area(explanation.maps)
@@ -117,7 +117,7 @@ class _Placement(MapMetric):
 
     needs: ClassVar[Needs] = "region"
     rule: ClassVar[str] = "cells of the raw map, each by the share of it that is region"
-    higher_is_better: ClassVar[bool | None] = True  # type: ignore[misc]
+    higher_is_better: bool | None = True
 
 
 class PointingGame(_Placement):
@@ -175,7 +175,7 @@ class ClassSensitivity(MapMetric):
     summary: ClassVar[str] = "rank correlation between the maps of two classes"
     needs: ClassVar[Needs] = "several targets"
     rule: ClassVar[str] = "ranks of the raw signed map, ties averaged"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     in_column: ClassVar[tuple[str, ...]] = ("other",)
 
@@ -199,7 +199,7 @@ class RankCorrelation(MapMetric):
     summary: ClassVar[str] = "rank correlation of two methods' maps"
     needs: ClassVar[Needs] = "other maps"
     rule: ClassVar[str] = "ranks of the raw signed maps on their common grid, ties averaged"
-    higher_is_better: ClassVar[bool | None] = None  # type: ignore[misc]
+    higher_is_better: bool | None = None
 
     def measure(self, explanation: Explanation, other: Explanation) -> Tensor:
         pairs = zip(explanation, other, strict=True)

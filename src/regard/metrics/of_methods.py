@@ -29,7 +29,7 @@ class MaxSensitivity(MapMetric):
     summary: ClassVar[str] = "largest relative change of the map when the picture hardly changes"
     needs: ClassVar[Needs] = "method"
     rule: ClassVar[str] = "Euclidean norm of the raw map"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
 
     def __init__(self, radius: float = 0.02, samples: int = 10, seed: int = 0) -> None:
         super().__init__(radius=float(radius), samples=samples, seed=seed)
@@ -55,7 +55,7 @@ class Randomisation(MapMetric):
     summary: ClassVar[str] = "size of the rank correlation with the map after weights are shuffled"
     needs: ClassVar[Needs] = "method"
     rule: ClassVar[str] = "size of the correlation of ranks of the raw signed maps, ties averaged"
-    higher_is_better: ClassVar[bool | None] = False  # type: ignore[misc]
+    higher_is_better: bool | None = False
     in_column: ClassVar[tuple[str, ...]] = ("part",)
 
     def __init__(self, part: Part = "head", seed: int = 0) -> None:

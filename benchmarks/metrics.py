@@ -199,6 +199,8 @@ def table(name: str, contest: Contest, quick: bool) -> list[str]:
         cells += [f"{separate_peak(name, side, photos):.0f}" if contest.memory else ""]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
+        if name == "exact" and agreement(found, values[0])[0] not in ("", "0"):
+            sys.exit(f"{side} does not answer the same question: the fill, the order or the steps differ")
     of = f"Photos: {photos}. Rounds: {0 if quick else contest.rounds}."
     return [*lines, "", *([of, ""] if photos else []), *contest.notes.strip().splitlines()]
 

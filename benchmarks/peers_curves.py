@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import regard
 from regard.compat import import_optional
-from regard.fills import Inpaint
+from regard.fills import Inpaint, training_mean
 from regard.metrics import curves
 from regard.metrics.ranking import ranks
 from regard.models import passes
@@ -90,7 +90,7 @@ def both(network: str, pictures: int) -> Sides:
     given = judged(classifier_of(network, FRAME), photos(pictures))
 
     def by_regard() -> Tensor:
-        found = curves(given.classifier, given.pixels, given.explanation, steps=STEPS)
+        found = curves(given.classifier, given.pixels, given.explanation, fill=training_mean(3), steps=STEPS)
         return torch.stack([found.least_first[:, 0], found.deletion[:, 0]], dim=1)
 
     return {
@@ -230,7 +230,7 @@ def exact(pictures: int) -> Sides:
     given = Judged(classifier, pixels, ordered(regard.Random(classifier)(pixels, 0), pixels))
 
     def by_regard() -> Tensor:
-        found = curves(classifier, pixels, given.explanation, steps=steps, targets=0)
+        found = curves(classifier, pixels, given.explanation, fill=training_mean(3), steps=steps, targets=0)
         return torch.stack([found.least_first[:, 0], found.deletion[:, 0]], dim=1)
 
     return {

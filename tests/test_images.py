@@ -1,5 +1,6 @@
 import copy
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -335,3 +336,12 @@ def test_a_photo_laid_into_a_padded_frame_is_where_its_geometry_says():
     assert (int(seen.min()), int(seen.max())) == (10, 19)
     assert geometry.mask_to_frame(torch.ones(30, 90, dtype=torch.bool)).equal(pixels[0, 0] > 0.5)
     torch.testing.assert_close(geometry.maps_to_photo(torch.ones(1, 3, 3)), torch.ones(1, 30, 90))
+
+
+def test_a_photo_whose_exif_cannot_be_turned_is_refused_as_damaged(tmp_path):
+    """The width as a float, which Pillow cannot write again when it turns the photo."""
+    entries = [struct.pack("<HHIf", 256, 11, 1, 1.5), struct.pack("<HHIHH", 274, 3, 1, 6, 0)]
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    Image.new("RGB", (8, 6)).save(tmp_path / "odd.jpg", exif=exif)
+    with pytest.raises(PhotoError, match="damaged"):
+        open_photo(tmp_path / "odd.jpg")

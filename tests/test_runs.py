@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from regard import runs
 from regard.errors import RunError
-from regard.runs import Run, configuration_hash, new_folder, read_run
+from regard.runs import Run, configuration_hash, finished_run, new_folder, read_run
 
 ASKED = {"classifier": "regard:vit-small", "targets": ["tabby", 3], "deep": {"a": 1, "b": None}}
 
@@ -200,6 +200,54 @@ def test_an_empty_folder_will_do_and_a_file_will_not(folder):
     for force in (False, True):
         with pytest.raises(RunError, match="is a file"):
             opened(folder.parent / "file", force=force)
+
+
+def test_a_finished_run_is_found_by_those_who_ask_the_same(folder):
+    run = opened(folder)
+    run.write_rows([row("a")])
+    assert finished_run(folder, "explain", ASKED) is None
+    run.finish()
+    assert finished_run(folder, "explain", turned(ASKED)) == read_run(folder)
+    assert finished_run(folder, "explain", ASKED | {"seed": 1}) is None
+    assert finished_run(folder, "evaluate", ASKED) is None
+    assert finished_run(folder.parent, "explain", ASKED) is None
+    (folder / "rows.parquet").unlink()
+    with pytest.raises(RunError, match="gone or damaged"):
+        finished_run(folder, "explain", ASKED)
+
+
+@pytest.mark.parametrize("broken", ["log.jsonl", "configuration.json.unfinished"])
+def test_a_folder_that_cannot_be_written_is_said_with_what_could_not(broken, folder, monkeypatch):
+    plain = runs.Path.open
+
+    def refusing(path, *given, **named):
+        if path.name == broken:
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *given, **named)
+
+    monkeypatch.setattr(runs.Path, "open", refusing)
+    with pytest.raises(RunError, match="cannot be written") as refusal:
+        opened(folder)
+    assert broken in refusal.value.came
+    assert "Permission denied" in refusal.value.came
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_only_be_read_is_said(folder):
+    opened(folder)
+    for place in (folder / "log.jsonl", folder):
+        place.chmod(0o500)
+    with pytest.raises(RunError, match="cannot be written"):
+        opened(folder)
+    folder.chmod(0o700)
+
+
+def test_a_file_in_the_way_of_a_folder_is_said(folder):
+    folder.parent.mkdir()
+    (folder.parent / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        opened(folder.parent / "file" / "run")
+    assert finished_run(folder.parent / "file" / "run", "explain", ASKED) is None
 
 
 def failing(*_):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -219,7 +220,7 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         upright = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as reason:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as reason:
         raise PhotoError(
             f"{name!r} is damaged: its pixels cannot be decoded to the end",
             came=str(reason),

@@ -68,19 +68,19 @@ class Run:
             force: remove a run that stands there first. Never removes a folder that is no run.
 
         Raises:
-            RunError: the folder holds other files, a finished run, or a run of another configuration.
+            RunError: the folder holds other files, a finished run, or a run of another configuration; or it cannot be
+                made or written.
         """
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{str(folder)!r} is a file", remedy="give a folder, or none for a new one")
-        if force and _occupied(folder):
-            _remove(folder)
-        if _occupied(folder):
-            _check_resumable(folder, command, configuration)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_atomically(folder / _CONFIGURATION, _to_json({"command": command, "configuration": configuration}))
         run = cls(folder, command, configuration, _now())
-        run.log("started", version=metadata.version("regard"), configuration_hash=run.configuration_hash)
+        try:
+            _make_ready(folder, command, configuration, force)
+            run.log("started", version=metadata.version("regard"), configuration_hash=run.configuration_hash)
+        except OSError as reason:
+            raise RunError(
+                f"the run folder {str(folder)!r} cannot be written",
+                came=str(reason),
+                remedy="choose another folder, in which you may write",
+            ) from reason
         return run
 
     @property
@@ -192,6 +192,22 @@ def read_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, manifest, rows)
 
 
+def finished_run(folder: Path, command: str, configuration: Mapping[str, Any]) -> FinishedRun | None:
+    """The complete run of a command and configuration that stands in a folder; None where there is none.
+
+    Raises:
+        RunError: a complete run stands there that cannot be read.
+    """
+    try:
+        if not (folder / _MANIFEST).is_file():
+            return None
+    except OSError:
+        return None  # opening a run there says why
+    found = read_run(folder)
+    asked = found.manifest.get("command"), found.manifest.get("configuration_hash")
+    return found if asked == (command, configuration_hash(configuration)) else None
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's, finished or not."""
     return (folder / _CONFIGURATION).is_file() and _asked(folder) is not None
@@ -213,6 +229,19 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _make_ready(folder: Path, command: str, configuration: Mapping[str, Any], force: bool) -> None:
+    """Make the folder of a run, or see that the run that stands there can be continued."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{str(folder)!r} is a file", remedy="give a folder, or none for a new one")
+    if force and _occupied(folder):
+        _remove(folder)
+    if _occupied(folder):
+        _check_resumable(folder, command, configuration)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_atomically(folder / _CONFIGURATION, _to_json({"command": command, "configuration": configuration}))
 
 
 def _occupied(folder: Path) -> bool:

@@ -1,6 +1,8 @@
-"""What the tests of `regard compare` share."""
+"""What the tests of `regard compare` share, and those of `regard evaluate`."""
 
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -8,6 +10,8 @@ from PIL import Image
 from regard.cli import compare as command
 from regard.cli.app import main
 
+from ..evaluate.pictures import LABELS as PICTURED
+from ..evaluate.pictures import photos_in, tiny_cnn, tiny_vit
 from ..explainers.networks import classifier_of, cnn, vit
 
 LABELS = ["ant", "bee, honey bee", "cat", "crane", "crane"]
@@ -42,3 +46,38 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "draw", lambda *given: f"pictures/{given[-1]}.png")
     Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 60).save(tmp_path / "photo.png")
     return known
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path, capsys):
+    """Runs `regard evaluate …` in a directory with six photos, of which the tiny classifiers are right about some."""
+    known = {"vit": tiny_vit(), "cnn": tiny_cnn()}
+    half = tiny_vit(precision="bfloat16")
+
+    def load(name, precision="float32", **_):
+        return half if precision == "bfloat16" else known[name]
+
+    monkeypatch.setattr("regard.models.catalog.load", load)
+    monkeypatch.setattr("regard.models.catalog.DEFAULT", "vit")
+    monkeypatch.chdir(tmp_path)
+    paths = photos_in(tmp_path / "photos", 6)
+    right = known["vit"](known["vit"].prepare(paths)).argmax(1).tolist()
+    other = known["cnn"](known["cnn"].prepare(paths)).argmax(1).tolist()
+    labels = [
+        *right[:4],
+        *(other[place] if other[place] != right[place] else (right[place] + 1) % 5 for place in (4, 5)),
+    ]
+    lines = [f"photos/{path.name},{PICTURED[label]},2,4,20,30" for path, label in zip(paths, labels, strict=True)]
+    Path("photos.csv").write_text("\n".join(["file,label,x1,y1,x2,y2", *lines, ""]), encoding="utf-8")
+
+    def run(text):
+        monkeypatch.setattr(sys, "argv", ["regard", "evaluate", *shlex.split(text)])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -1,12 +1,9 @@
 import json
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from regard.cli.app import main
 from regard.errors import LayerError
 from regard.evaluate import contest
 from regard.explainers import registry
@@ -15,46 +12,11 @@ from regard.metrics.of_curves import AverageDrop
 from regard.metrics.of_maps import ClassSensitivity
 from regard.runs import read_run
 
-from ..evaluate.pictures import LABELS, photos_in, tiny_cnn, tiny_vit
+from ..evaluate.pictures import photos_in, tiny_vit
 from ..explainers.networks import classifier_of, vit
 
 DROP, SENSITIVITY = AverageDrop().column, ClassSensitivity().column
 FEW = "--metrics average-drop,deletion,gini,pointing-game,class-sensitivity,rank-correlation --steps 3 --again-photos 2"
-
-
-@pytest.fixture
-def evaluate(monkeypatch, tmp_path, capsys):
-    """Runs `regard evaluate …` in a directory with six photos, of which the tiny classifiers are right about some."""
-    known = {"vit": tiny_vit(), "cnn": tiny_cnn()}
-    half = tiny_vit(precision="bfloat16")
-
-    def load(name, precision="float32", **_):
-        return half if precision == "bfloat16" else known[name]
-
-    monkeypatch.setattr("regard.models.catalog.load", load)
-    monkeypatch.setattr("regard.models.catalog.DEFAULT", "vit")
-    monkeypatch.chdir(tmp_path)
-    paths = photos_in(tmp_path / "photos", 6)
-    right = known["vit"](known["vit"].prepare(paths)).argmax(1).tolist()
-    other = known["cnn"](known["cnn"].prepare(paths)).argmax(1).tolist()
-    labels = [
-        *right[:4],
-        *(other[place] if other[place] != right[place] else (right[place] + 1) % 5 for place in (4, 5)),
-    ]
-    lines = [f"photos/{path.name},{LABELS[label]},2,4,20,30" for path, label in zip(paths, labels, strict=True)]
-    Path("photos.csv").write_text("\n".join(["file,label,x1,y1,x2,y2", *lines, ""]), encoding="utf-8")
-
-    def run(text):
-        monkeypatch.setattr(sys, "argv", ["regard", "evaluate", *shlex.split(text)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_table_has_the_methods_the_controls_and_the_photos_that_count(evaluate):
@@ -303,7 +265,7 @@ def _mask(path, height):
 
 def test_a_run_is_not_continued_with_another_file_of_a_method(evaluate, monkeypatch):
     monkeypatch.setitem(registry._OWN, "trained", f"{__name__}:Trained")
-    command = f"photos.csv --methods trained:it {FEW} --run here"
+    command = f"photos.csv --methods trained:it,rollout {FEW} --run here"
     for content in (None, b"one", b"two"):
         if content is not None:
             Path("it").write_bytes(content)

@@ -43,20 +43,26 @@ def answers(classifier, tmp_path):
 
 def plan(kind, classifier, answers, again=10):
     made = Entrant(kind.name, functools.partial(kind), kind(classifier))
-    return Planned(made, tuple(answers), again, AGAIN, 0, 0)
+    return Planned(made, tuple(answers), again, AGAIN, 0, 0, 0)
 
 
 def rows_of(results, kind):
     return [row for row in results.rows() if row["kind"] == kind]
 
 
-def test_photos_on_which_a_method_is_asked_again_come_in_batches_like_the_others(
+def test_the_first_photo_comes_alone_and_with_its_memory_and_the_others_in_batches(
     classifier, results, answers, monkeypatch
 ):
-    plain, sizes = contest.judge, []
-    monkeypatch.setattr(contest, "judge", lambda *given, **named: sizes.append(len(given[1])) or plain(*given, **named))
+    plain, calls = contest.judge, []
+
+    def noted(*given, **named):
+        calls.append((len(given[1]), named["memory"]))
+        return plain(*given, **named)
+
+    monkeypatch.setattr(contest, "judge", noted)
     contested(results, plan(find("edges"), classifier, answers, 9), PROTOCOL, lambda _: None)
-    assert sizes == [8, 1, 1]
+    assert calls == [(1, True), (8, False), (1, False)]
+    assert [row["megabytes"] is not None for row in results.rows()].count(True) == 1
 
 
 def test_maps_are_kept_whole_and_without_pictures_where_the_method_is_asked_again(classifier, results, answers):

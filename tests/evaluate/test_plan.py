@@ -1,10 +1,11 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.evaluate.gate import COUNTED, answered
+from regard.evaluate.gate import COUNTED, Answered, answered
 from regard.evaluate.judge import Entrant, Protocol, judge
 from regard.evaluate.known_photo import KnownPhoto
 from regard.evaluate.plan import planned, spread
@@ -106,3 +107,14 @@ def test_a_cascade_asks_for_a_map_of_every_copy():
     measured = Protocol((Randomisation("cascade"),), Mean(), 4, "pixel", 0)
     (plan,) = planned([entrant("method", 1, tiny_cnn())], range(8), measured, 60, 2)
     assert plan.forwards == 8 + 2 * (1 + 3)  # two convolutions and the head
+
+
+def test_what_is_done_leaves_a_plan_and_its_passes():
+    answers = [Answered(KnownPhoto(Path(f"{place}.png")), None, 0, 0, 0, None, COUNTED) for place in range(8)]
+    measured = protocol("deletion", "class-sensitivity")
+    (plan,) = planned([entrant("method", 3, tiny_cnn())], answers, measured, 60, 3)
+    assert [one.photo.path.name for one in plan.photos[:3]] == ["0.png", "4.png", "2.png"]
+    left = plan.without({"4.png", "7.png", "another.png"})
+    assert [one.photo.path.name for one in left.photos] == [f"{place}.png" for place in (0, 2, 6, 1, 5, 3)]
+    assert (left.again, left.forwards, left.filled) == (2, 6 * (3 + 9) + 2 * 3, 6 * 9)
+    assert plan.without(()) == plan

@@ -175,3 +175,9 @@ def test_json_is_strict_and_holds_every_cell_and_difference():
     assert again["methods"][0][DROP]["photos"] == 8
     assert again["methods"][2][DROP]["mean"] is None
     assert again["metrics"][DROP]["differences"][0]["holm"] <= 1
+
+
+def test_memory_is_that_of_the_photo_on_which_it_was_measured():
+    rows = [row("a", "p", megabytes=9.0, **{DROP: 0.1}), row("a", "q", megabytes=None, **{DROP: 0.1})]
+    head, _, line = page(rows).partition("### Cost of one map\n\n")[2].splitlines()[2:5]
+    assert dict(zip(head.split(" | "), line.split(" | "), strict=True))["MiB, peak"] == "9"

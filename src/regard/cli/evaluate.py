@@ -10,12 +10,10 @@ import typer
 
 from regard.cli.asked import listed
 from regard.cli.output import announce
-from regard.naming import printable
 
 if TYPE_CHECKING:
-    from regard.evaluate.asked import MethodAsked
-    from regard.evaluate.judge import Protocol
-    from regard.evaluate.known_photo import KnownPhoto
+    from regard.cli.evaluation_asked import Evaluation
+    from regard.cli.evaluation_results import Judged, Report
     from regard.metrics.metric import MapMetric
     from regard.models.classifier import Classifier
 
@@ -68,21 +66,21 @@ def evaluate(
 
     Photos that the classifier gets wrong are left out and counted. The ranked score is the average drop where only the
     top half, by rank, is shown. The controls random, centre, edges and ones are in every table. An interrupted run
-    goes on with the same command and --run.
+    goes on with the same command and --run; a finished one prints its table again.
 
     Example: regard evaluate photos/ --methods cdam,attention,rollout --classifier regard:vit-small
     """
-    from regard.cli.evaluation import judge_all
-    from regard.cli.evaluation_results import finish
+    from regard.cli.evaluation_asked import Evaluation, source_in_words
+    from regard.cli.evaluation_results import Judged, Report, tell
     from regard.errors import UnsupportedError
     from regard.evaluate.asked import fill_called, methods_asked
-    from regard.evaluate.judge import CONTROLS, Protocol
+    from regard.evaluate.judge import Protocol
     from regard.evaluate.measures import metrics_asked
     from regard.evaluate.photos import read_photos
     from regard.evaluate.plan import spread
     from regard.images import check_seed
     from regard.models.catalog import DEFAULT, load
-    from regard.runs import Run, new_folder
+    from regard.runs import finished_run, new_folder
 
     check_seed(seed)
     if table is not None and table.is_dir():
@@ -90,23 +88,29 @@ def evaluate(
     names = listed(classifier) or [DEFAULT]
     _check_models(names, across_models)
     known = read_photos(photos, labels=labels, where=where, boxes=boxes, masks=masks)
-    known = known if limit is None else tuple(spread(known)[:limit])
     subjects = [load(name, device=device, precision=precision) for name in names]
     preparation = subjects[0].preparation
     wanted = metrics_asked(metrics or ["all"], preparation, seed)
-    protocol = Protocol(_measured(wanted, subjects), fill_called(fill, preparation), steps, level, seed)
-    asked = [methods_asked([*(methods or ["all"]), *CONTROLS], subject) for subject in subjects]
-    limits = slow_photos, again_photos
-    configuration = _configuration(subjects, asked, protocol, known, limits)
-    results = Run.open(run or new_folder("evaluate", Path("regard-runs")), "evaluate", configuration, force)
-    try:
-        gates, skipped = judge_all(results, dict(zip(names, subjects, strict=True)), asked, known, protocol, limits)
-    except KeyboardInterrupt:
-        results.log("interrupted")
-        announce(f"stopped; give the same command with --run {results.folder} to go on")
-        raise typer.Exit(1) from None
-    failed = finish(results, subjects, protocol, gates, skipped, table, as_json)
-    raise typer.Exit(1 if failed else 0)
+    asked = Evaluation(
+        subjects=dict(zip(names, subjects, strict=True)),
+        methods=[methods_asked(methods or ["all"], subject) for subject in subjects],
+        photos=known if limit is None else tuple(spread(known)[:limit]),
+        source=source_in_words(photos, where, limit),
+        protocol=Protocol(_measured(wanted, subjects), fill_called(fill, preparation), steps, level, seed),
+        fill=fill,
+        slow_photos=slow_photos,
+        again_photos=again_photos,
+    )
+    folder, configuration = run or new_folder("evaluate", Path("regard-runs")), asked.configuration()
+    there = None if force else finished_run(folder, "evaluate", configuration)
+    if there is None:
+        found, report = _judged(asked, folder, configuration, force)
+    else:
+        announce(f"the run in {folder} is finished: nothing is judged anew")
+        found = Judged.before(there, asked)
+        report = Report.of(found, asked)
+    tell(report, found, folder, table, as_json)
+    raise typer.Exit(1 if found.failed else 0)
 
 
 def _check_models(names: Sequence[str], across_models: bool) -> None:
@@ -137,21 +141,23 @@ def _measured(wanted: Sequence[MapMetric], subjects: Sequence[Classifier]) -> tu
     return found
 
 
-def _configuration(
-    subjects: Sequence[Classifier],
-    asked: Sequence[Sequence[MethodAsked]],
-    protocol: Protocol,
-    known: Sequence[KnownPhoto],
-    limits: tuple[int, int],
-) -> dict[str, Any]:
-    """All that the numbers depend on but the photos themselves, whose digests stand in the rows."""
-    slow_photos, again_photos = limits
-    return {
-        "classifiers": [[subject.name, subject.hash] for subject in subjects],
-        "methods": [[[method.text, method.digest] for method in of_subject] for of_subject in asked],
-        "protocol": protocol.words(),
-        "photos": [[printable(photo.path.as_posix()), photo.digest] for photo in known],
-        "photos_of_slow_methods": slow_photos,
-        "photos_asked_again": again_photos,
-        "precision": subjects[0].precision,
-    }
+def _judged(asked: Evaluation, folder: Path, configuration: dict[str, Any], force: bool) -> tuple[Judged, Report]:
+    """Judge all, and close the run; a stop says how to go on."""
+    from regard.cli.evaluation import entrants_of, judge_all
+    from regard.cli.evaluation_results import Judged, Report
+    from regard.runs import Run, versions
+
+    lists = entrants_of(asked)
+    results = Run.open(folder, "evaluate", configuration, force)
+    try:
+        gates = judge_all(results, asked, lists)
+    except KeyboardInterrupt:
+        results.log("interrupted")
+        announce(f"stopped; give the same command with --run {folder} to go on")
+        raise typer.Exit(1) from None
+    skipped = {name: reason for each in lists for name, reason in each.skipped.items()}
+    found = Judged(results.rows(), gates, skipped, versions()["regard"])
+    report = Report.of(found, asked)
+    (folder / "table.md").write_text(report.page, encoding="utf-8")
+    results.finish(classifiers={subject.name: subject.hash for subject in asked.subjects.values()}, **found.facts())
+    return found, report

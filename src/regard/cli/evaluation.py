@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regard.cli.output import announce
@@ -11,6 +12,7 @@ from regard.cli.photo_run import pass_seconds
 from regard.naming import printable
 
 if TYPE_CHECKING:
+    from regard.cli.evaluation_asked import Evaluation
     from regard.evaluate.asked import MethodAsked
     from regard.evaluate.gate import Answered, Gate
     from regard.evaluate.judge import Entrant, Protocol
@@ -20,50 +22,73 @@ if TYPE_CHECKING:
     from regard.runs import Run
 
 
-def judge_all(
-    results: Run,
-    subjects: Mapping[str, Classifier],
-    asked: Sequence[Sequence[MethodAsked]],
-    photos: Sequence[KnownPhoto],
-    protocol: Protocol,
-    limits: tuple[int, int],
-) -> tuple[dict[str, Gate], dict[str, str]]:
-    """Gate and judge on every classifier; the gates by classifier, and why methods were skipped.
+@dataclass(frozen=True)
+class Lists:
+    """The methods of one classifier that can be judged, and why the others cannot."""
+
+    entrants: tuple[Entrant, ...]
+    skipped: Mapping[str, str]
+
+
+def entrants_of(asked: Evaluation) -> list[Lists]:
+    """The methods of each classifier; those that cannot be made are said.
+
+    Raises:
+        UnsupportedError: none of those that a person asked for can be made, with every reason.
+    """
+    from regard.errors import UnsupportedError
+
+    lists, wanted = [], set[str]()
+    for subject, methods, entries in zip(asked.subjects.values(), asked.methods, asked.entries, strict=True):
+        suffix = f" on {subject.name}" if len(asked.subjects) > 1 else ""
+        lists.append(_made(subject, entries, suffix))
+        wanted |= {method.text + suffix for method in methods}
+    skipped = [(name, reason) for each in lists for name, reason in each.skipped.items()]
+    reasons = [printable(f"{name}: {reason}") for name, reason in skipped]
+    if wanted <= {name for name, _ in skipped}:
+        raise UnsupportedError(
+            "none of the methods can be made",
+            came="; ".join(reasons),
+            remedy="--methods all takes those that explain the classifier",
+        )
+    for reason in reasons:
+        announce(f"skipped {reason}")
+    return lists
+
+
+def judge_all(results: Run, asked: Evaluation, lists: Sequence[Lists]) -> dict[str, Gate]:
+    """Gate and judge on every classifier; the gates by classifier.
 
     Args:
         results: the run.
-        subjects: the classifiers, by what they were called.
-        asked: the methods of each.
-        photos: those to judge on.
-        protocol: how.
-        limits: photos of slow methods, and photos on which methods are asked again.
+        asked: what to judge.
+        lists: the methods of each classifier.
     """
-    from regard.evaluate.contest import SKIPPED
+    from regard.evaluate.contest import SKIPPED, still_to_do
     from regard.evaluate.gate import Gate
     from regard.evaluate.plan import planned
 
-    gates, skipped = {}, dict[str, str]()
-    for (called, subject), wanted in zip(subjects.items(), asked, strict=True):
+    gates = {}
+    for (called, subject), each in zip(asked.subjects.items(), lists, strict=True):
         seconds = pass_seconds(subject)
-        answers = _answers(results, subject, photos, seconds)
+        answers = _answers(results, subject, asked.photos, seconds)
         gates[subject.name] = Gate.of(answers)
         announce(f"{subject.name}: {gates[subject.name].words()}")
         counted = _counted(answers, subject, gates[subject.name])
         if subject.precision == "bfloat16":
-            _check_precision(called, subject, counted, protocol)
-        entrants, reasons = _entrants(subject, wanted, f" on {subject.name}" if len(subjects) > 1 else "")
-        skipped |= reasons
+            _check_precision(called, subject, counted, asked.protocol)
         results.write_rows(
             [
                 {"kind": SKIPPED, "image": "", "method": name, "target": "", "status": SKIPPED, "error": reason}
-                for name, reason in reasons.items()
+                for name, reason in each.skipped.items()
             ]
         )
-        plans = planned(entrants, counted, protocol, *limits)
-        each = seconds, pass_seconds(subject, protocol.fill) if protocol.reads("curves") else 0.0
-        _announce_plan(plans, each)
-        _contest(results, plans, protocol, each)
-    return gates, skipped
+        plans = planned(each.entrants, counted, asked.protocol, asked.slow_photos, asked.again_photos)
+        filled = pass_seconds(subject, asked.protocol.fill) if asked.protocol.reads("curves") else 0.0
+        left, compared = still_to_do(results.rows(), plans, asked.protocol)
+        _announce_plan(left, plans, compared, (seconds, filled))
+        _contest(results, plans, asked.protocol, (seconds, filled))
+    return gates
 
 
 def _answers(results: Run, subject: Classifier, photos: Sequence[KnownPhoto], seconds: float) -> list[Answered]:
@@ -114,7 +139,7 @@ def _contest(results: Run, plans: Sequence[Planned], protocol: Protocol, each: t
         overlapped(results, plans, maps, comparing)
 
 
-def _entrants(subject: Classifier, asked: Sequence[MethodAsked], suffix: str) -> tuple[list[Entrant], dict[str, str]]:
+def _made(subject: Classifier, asked: Sequence[MethodAsked], suffix: str) -> Lists:
     """The methods that can be made, and why the others cannot."""
     from regard.errors import RegardError
     from regard.evaluate.judge import Entrant
@@ -124,21 +149,31 @@ def _entrants(subject: Classifier, asked: Sequence[MethodAsked], suffix: str) ->
         name = method.text + suffix
         if method.missing:
             skipped[name] = f"its file is missing; make it with: {method.made_by}"
-        else:
-            try:
-                entrants.append(Entrant(name, method.explainer, method.explainer(subject)))
-            except RegardError as reason:
-                skipped[name] = reason.problem + (f" ({reason.came})" if reason.came else "")
-        if name in skipped:
-            announce(printable(f"skipped {name}: {skipped[name]}"))
-    return entrants, skipped
+            continue
+        try:
+            entrants.append(Entrant(name, method.explainer, method.explainer(subject)))
+        except RegardError as reason:
+            skipped[name] = reason.problem + (f" ({reason.came})" if reason.came else "")
+    return Lists(tuple(entrants), skipped)
 
 
-def _announce_plan(plans: Sequence[Planned], each: tuple[float, float]) -> None:
-    forwards = sum(plan.forwards for plan in plans)
-    for plan in plans:
+def _announce_plan(left: Sequence[Planned], plans: Sequence[Planned], compared: int, each: tuple[float, float]) -> None:
+    """The work that is left: of methods that are done nothing.
+
+    Args:
+        left: what each method has left.
+        plans: all of it.
+        compared: forward passes for maps that are computed again, to be compared.
+        each: seconds of a forward pass, and of one of a filled picture.
+    """
+    for plan in left:
         announce(f"  {plan.entrant.name}: {len(plan.photos)} photos, {plan.forwards} forward passes")
-    announce(f"forward passes in all: {forwards}; about {_duration(sum(plan.seconds(*each) for plan in plans))}")
+    if compared:
+        announce(f"  maps of photos that were judged before, to compare methods: {compared} forward passes")
+    forwards, whole = sum(plan.forwards for plan in left) + compared, sum(plan.forwards for plan in plans)
+    seconds = sum(plan.seconds(*each) for plan in left) + compared * each[0]
+    words = "in all" if left == list(plans) else f"left, of {whole}"
+    announce(f"forward passes {words}: {forwards}; about {_duration(seconds)}")
 
 
 def _duration(seconds: float) -> str:

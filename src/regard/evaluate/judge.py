@@ -18,7 +18,7 @@ from regard.evaluate.known_photo import KnownPhoto
 from regard.explainers.explainer import Explainer
 from regard.explanation import Explanation, join
 from regard.fills import Fill
-from regard.images import Geometry
+from regard.images import Geometry, Pixels
 from regard.metrics.curves import Curves, Level, curves, token_curves
 from regard.metrics.metric import MapMetric, Needs
 from regard.metrics.of_curves import AverageDrop
@@ -112,35 +112,50 @@ class Judgement:
 
 
 def judge(
-    entrant: Entrant, photos: Sequence[Answered], protocol: Protocol, *, again: frozenset[Needs] = frozenset()
+    entrant: Entrant,
+    photos: Sequence[Answered],
+    protocol: Protocol,
+    *,
+    again: frozenset[Needs] = frozenset(),
+    memory: bool = False,
 ) -> list[Judgement]:
     """Numbers of each photo, in order.
 
     The map is that of the photo's class, which is the likeliest. A photo whose map is not finite has no numbers, and
-    its row says so; one that the method cannot explain fails alone.
+    its row says so; one that the method cannot explain, or whose mask cannot be read where that is asked, fails alone.
 
     Args:
         entrant: the method.
         photos: that count.
         protocol: how.
         again: for what the method is asked again.
+        memory: whether the peak is measured, which takes time.
     """
     explainer = entrant.explainer
     classifier = explainer.classifier
     try:
         pixels = classifier.prepare([answer.photo.path for answer in photos])
-        with measured(classifier.device) as cost:
+        objects = _objects(photos, pixels) if protocol.reads("region") else None
+        with measured(classifier.device, memory) as cost:
             explanation = explainer(pixels, PerImage([answer.predicted for answer in photos]), on_nan="skip")
     except RegardError as reason:
         if len(photos) > 1:
-            return [one for answer in photos for one in judge(entrant, [answer], protocol, again=again)]
+            return [one for answer in photos for one in judge(entrant, [answer], protocol, again=again, memory=memory)]
         return [Judgement({**_about(entrant, protocol, again), "status": FAILED, "error": str(reason)}, None)]
     common = {**_about(entrant, protocol, again), **cost.each(len(photos))}
     found = [Judgement({**common, **_seen(one)}, one) for one in explanation]
     sound = [place for place in range(len(photos)) if place not in explanation.not_finite]
     if sound:
         part = join([explanation[place] for place in sound])
-        numbers, wrong = _numbers(entrant, [photos[place] for place in sound], pixels[sound], part, protocol, again)
+        numbers, wrong = _numbers(
+            entrant,
+            [photos[place] for place in sound],
+            pixels[sound],
+            None if objects is None else objects[sound],
+            part,
+            protocol,
+            again,
+        )
         for number, place in enumerate(sound):
             values = {name: float(column[number]) for name, column in numbers.items()}
             known = {name: None if math.isnan(value) else value for name, value in values.items()}
@@ -169,6 +184,7 @@ def _numbers(
     entrant: Entrant,
     photos: Sequence[Answered],
     pixels: Tensor,
+    objects: Tensor | None,
     explanation: Explanation,
     protocol: Protocol,
     again: frozenset[Needs],
@@ -189,7 +205,8 @@ def _numbers(
             case "token curves":
                 return _token_curves(classifier, pixels, explanation, protocol)
             case "region":
-                return _regions(photos, explanation)
+                known = any(answer.photo.mask is not None or answer.photo.boxes for answer in photos)
+                return (explanation, objects) if known else None
             case "several targets":
                 asked = PerImage([[answer.predicted, answer.second, answer.least] for answer in photos])
                 return (entrant.explainer(pixels, asked),)
@@ -232,12 +249,9 @@ def _token_curves(
     return (token_curves(classifier, pixels, explanation, steps=protocol.steps, seed=protocol.seed),)
 
 
-def _regions(photos: Sequence[Answered], explanation: Explanation) -> tuple[Explanation, Tensor] | None:
-    """Where the objects are, in the frame of the maps; None where nobody knows of any of these photos."""
-    pairs = [(answer.photo, geometry) for answer, geometry in zip(photos, explanation.geometries, strict=True)]
-    if all(photo.mask is None and not photo.boxes for photo, _ in pairs):
-        return None
-    return explanation, torch.stack([region_in(photo, geometry) for photo, geometry in pairs])
+def _objects(photos: Sequence[Answered], pixels: Pixels) -> Tensor:
+    """Where the objects are, in the frame of the maps, (B, H, W): read before the map, since a mask may be damaged."""
+    return torch.stack([region_in(one.photo, place) for one, place in zip(photos, pixels.geometries, strict=True)])
 
 
 def region_in(photo: KnownPhoto, geometry: Geometry) -> Tensor:

@@ -25,6 +25,8 @@ MARKS = (
 )
 UNMARKED = "↑ higher is better, ↓ lower. Nothing is tested or marked: methods explain different networks."
 
+COSTS = "Of one photo; MiB: the most that tensors held at once above what was held before."
+
 
 def written(
     found: Sequence[Table],
@@ -50,7 +52,7 @@ def written(
         lines += [f"- {fact}" for fact in _empty(table)] + [""]
         for heading, rows in figures(table, cell):
             lines += [f"### {heading}", "", *_grid(rows), ""]
-        lines += ["### Cost of one map", "", *_grid(_costs(table)), ""]
+        lines += ["### Cost of one map", "", COSTS, "", *_grid(_costs(table)), ""]
     for metric in sorted({metric for metric, *_ in overlap}):
         pairs = {(first, second): estimate for (of, first, second), estimate in overlap.items() if of == metric}
         lines += [f"## Overlap: mean {metric} of two methods' maps", "", *_grid(_overlap(found, pairs)), ""]
@@ -68,7 +70,7 @@ def figures(table: Table, words: Callable[[Estimate], str]) -> Iterator[tuple[st
     for heading, needs in GROUPS.items():
         group = [one for one in table.standings if one.metric.needs in needs]
         if group:
-            heads = [f"{one.metric.column}{ARROWS[one.metric.higher_is_better]} ({one.photos})" for one in group]
+            heads = [f"{one.name}{ARROWS[one.metric.higher_is_better]} ({one.photos})" for one in group]
             rows = [[line.method, *(_marked(one, line.method, words) for one in group)] for line in table.lines]
             yield f"{heading} (photos)", [["method", *heads], *rows]
 
@@ -119,17 +121,17 @@ def _empty(table: Table) -> list[str]:
 
 
 def _costs(table: Table) -> list[list[str]]:
-    heads = ["method", "forwards", "backwards", "ms, median", "MiB, peak of a call", "accuracy", "clean probability"]
-    rows = [
-        [
-            line.method,
-            *(_number(value, ".4g") for value in (line.cost.forwards, line.cost.backwards)),
-            *(_number(value, ".4g") for value in (line.cost.milliseconds, line.cost.megabytes)),
-            *(_number(value, ".3f") for value in (line.accuracy, line.clean_probability)),
-        ]
-        for line in table.lines
-    ]
-    return [heads, *rows]
+    """Passes, time, memory where it was measured, and what is known of the classifier."""
+    columns = {
+        "forwards": [_number(line.cost.forwards, ".4g") for line in table.lines],
+        "backwards": [_number(line.cost.backwards, ".4g") for line in table.lines],
+        "ms, median": [_number(line.cost.milliseconds, ".4g") for line in table.lines],
+        "MiB, peak": [_number(line.cost.megabytes, ".4g") for line in table.lines],
+        "accuracy": [_number(line.accuracy, ".3f") for line in table.lines],
+        "clean probability": [_number(line.clean_probability, ".3f") for line in table.lines],
+    }
+    methods = [line.method for line in table.lines]
+    return [["method", *columns], *map(list, zip(methods, *columns.values(), strict=True))]
 
 
 def _overlap(found: Sequence[Table], overlap: Mapping[tuple[str, str], Estimate]) -> list[list[str]]:
@@ -143,9 +145,12 @@ def _overlap(found: Sequence[Table], overlap: Mapping[tuple[str, str], Estimate]
 
 
 def _columns(found: Sequence[Table]) -> list[str]:
-    """What each column says, and how a map becomes it."""
-    metrics = {one.metric.column: one.metric for table in found for one in table.standings}
-    return [f"- `{name}`: {metric.summary}; {metric.rule}." for name, metric in metrics.items()]
+    """What each column says, how a map becomes it, and what rows call it where that is something else."""
+    metrics = {one.name: one.metric for table in found for one in table.standings}
+    elsewhere = {name: f" In rows: `{metric.column}`." for name, metric in metrics.items() if metric.column != name}
+    return [
+        f"- `{name}`: {metric.summary}; {metric.rule}.{elsewhere.get(name, '')}" for name, metric in metrics.items()
+    ]
 
 
 def _grid(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from regard.evaluate.gate import Answered
 from regard.evaluate.judge import AGAIN, Entrant, Protocol
+from regard.explainers.explainer import Explainer
 from regard.metrics.metric import MapMetric, Needs
 from regard.metrics.of_methods import MaxSensitivity, Randomisation
 from regard.models.classifier import Classifier
 from regard.models.randomised import stages
+from regard.naming import image_of
 
 Item = TypeVar("Item")
 
@@ -33,20 +36,37 @@ class Planned:
         photos: that it is judged on, spread evenly over all.
         again: how many of these, the first ones, it is asked again on.
         needs: for what.
-        forwards: forward passes in all; where gradients are asked, each counts as three.
-        filled: of these, passes of pictures that have been filled, which take longer.
+        each: forward passes of one photo; where gradients are asked, each counts as three.
+        filled_each: of these, passes of pictures that have been filled, which take longer.
+        again_each: how many more a photo takes on which it is asked again.
     """
 
     entrant: Entrant
     photos: tuple[Answered, ...]
     again: int
     needs: frozenset[Needs]
-    forwards: int
-    filled: int
+    each: int
+    filled_each: int
+    again_each: int
+
+    @property
+    def forwards(self) -> int:
+        """Forward passes in all."""
+        return self.each * len(self.photos) + self.again_each * self.again
+
+    @property
+    def filled(self) -> int:
+        """Of these, passes of pictures that have been filled."""
+        return self.filled_each * len(self.photos)
 
     def seconds(self, each: float, filled: float) -> float:
         """About how long that takes, where a pass takes `each` seconds, one of a filled picture `filled`."""
         return (self.forwards - self.filled) * each + self.filled * filled
+
+    def without(self, done: Collection[str]) -> Planned:
+        """What is left once some photos are done, by what rows call them."""
+        left = [image_of(answer.photo.path) not in done for answer in self.photos]
+        return replace(self, photos=tuple(itertools.compress(self.photos, left)), again=sum(left[: self.again]))
 
 
 def planned(
@@ -70,8 +90,8 @@ def planned(
         needs = AGAIN & {metric.needs for metric in protocol.metrics}
         needs -= {"method"} if slow else set()
         once, more = _passes(entrant, protocol, needs)
-        filled = _filled(protocol) * len(chosen)
-        found.append(Planned(entrant, chosen, again, needs, once * len(chosen) + more * again + filled, filled))
+        filled = _filled(protocol)
+        found.append(Planned(entrant, chosen, again, needs, once + filled, filled, more))
     return found
 
 
@@ -85,10 +105,15 @@ def spread(items: Sequence[Item]) -> list[Item]:
     return [items[place] for place in places if place < len(items)]
 
 
+def forwards_of_map(explainer: Explainer) -> int:
+    """Forward passes of one map; where gradients are asked, each counts as three."""
+    return explainer.forwards_each * (GRADIENTS if explainer.keeps_all else 1)
+
+
 def _passes(entrant: Entrant, protocol: Protocol, again: frozenset[Needs]) -> tuple[int, int]:
     """Forward passes of one photo but for filled ones, and how many more where the method is asked again."""
     explainer = entrant.explainer
-    each = explainer.forwards_each * (GRADIENTS if explainer.keeps_all else 1)
+    each = forwards_of_map(explainer)
     tokens = explainer.classifier.tokens
     drops = protocol.reads("token curves") and tokens is not None and tokens.cannot_drop is None
     once = each + (protocol.steps if drops else 0)

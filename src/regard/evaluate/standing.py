@@ -33,6 +33,7 @@ class Standing:
 
     Attributes:
         metric: the metric.
+        name: what the table calls it, which says the seed elsewhere.
         photos: how many these are.
         cells: method → mean and interval; only of methods that were measured.
         differences: of the best, and of the random control, from every other; empty where nothing could be told.
@@ -43,6 +44,7 @@ class Standing:
     """
 
     metric: MapMetric
+    name: str
     photos: int
     cells: Mapping[str, Estimate]
     differences: tuple[Difference, ...]
@@ -63,20 +65,22 @@ def standing(
         metric: the metric.
         values: method → its values, of the photos on which it was measured.
         controls: methods that know nothing of the classifier: shown, and never the best.
-        seed: of the bootstrap and the permutation tests.
+        seed: of the bootstrap, the permutation tests, and metrics whose name says no other.
         compared: whether methods are compared photo by photo; not where they explain different networks.
     """
     asked = {name: found for name, found in values.items() if found}
     shared = sorted(set.intersection(*(set(found) for found in asked.values()))) if asked else []
     each = {name: [found[image] for image in shared] for name, found in asked.items()}
     cells = {name: interval(numbers, seed) for name, numbers in each.items()}
+    called = metric.called(seed=seed)
     best = _best(metric, {name: cell for name, cell in cells.items() if name not in controls})
     pairs = _pairs(best, cells)
     if not (compared and pairs and 2.0 ** (1 - len(shared)) * len(pairs) < ALPHA):
-        return Standing(metric, len(shared), cells, (), frozenset(), frozenset(), frozenset())
+        return Standing(metric, called, len(shared), cells, (), frozenset(), frozenset(), frozenset())
     differences = _differences(pairs, each, seed)
     return Standing(
         metric=metric,
+        name=called,
         photos=len(shared),
         cells=cells,
         differences=differences,

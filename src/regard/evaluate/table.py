@@ -72,7 +72,7 @@ class Table:
         photos: how many.
         lines: the methods, best first by the ranked score.
         standings: the metrics that any method has.
-        unmeasured: columns that were asked for and that no photo has.
+        unmeasured: metrics that were asked for and that no photo has.
     """
 
     photos: int
@@ -86,10 +86,10 @@ class Table:
             "photos": self.photos,
             "unmeasured": list(self.unmeasured),
             "methods": [
-                asdict(line) | {one.metric.column: _plain(one.cells.get(line.method)) for one in self.standings}
+                asdict(line) | {one.name: _plain(one.cells.get(line.method)) for one in self.standings}
                 for line in self.lines
             ],
-            "metrics": {one.metric.column: _said(one) for one in self.standings},
+            "metrics": {one.name: _said(one) for one in self.standings},
         }
 
 
@@ -102,7 +102,7 @@ def tables(rows: Sequence[Row], metrics: Sequence[MapMetric], seed: int, *, comp
     Args:
         rows: of the run, all kinds.
         metrics: that were asked for.
-        seed: of the bootstrap and the permutation tests.
+        seed: of the bootstrap, the permutation tests, and metrics whose name says no other.
         compared: whether methods are compared photo by photo; not where they explain different networks.
     """
     by_method: dict[str, dict[str, Row]] = {}
@@ -129,7 +129,8 @@ def overlaps(rows: Sequence[Row], metrics: Sequence[MapMetric], seed: int) -> di
             first, _, second = row["method"].partition(" | ")
             for metric in metrics:
                 if metric.needs == OTHER:
-                    values.setdefault((metric.column, first, second), []).append(_number(row.get(metric.column)))
+                    pair = metric.called(seed=seed), first, second
+                    values.setdefault(pair, []).append(_number(row.get(metric.column)))
     return {pair: interval(several, seed) for pair, several in values.items()}
 
 
@@ -159,7 +160,9 @@ def _table(by_method: ByMethod, rows: Sequence[Row], metrics: Sequence[MapMetric
         photos=len(next(iter(by_method.values()))),
         lines=tuple(_line(name, by_method[name], rows) for name in _ordered(by_method, standings)),
         standings=standings,
-        unmeasured=tuple(metric.column for metric in metrics if metric.column not in columns and metric.needs != OTHER),
+        unmeasured=tuple(
+            metric.called(seed=seed) for metric in metrics if metric.column not in columns and metric.needs != OTHER
+        ),
     )
 
 
@@ -219,9 +222,10 @@ def _number(value: float | None) -> float:
 
 
 def _said(one: Standing) -> dict[str, Any]:
-    """A metric, its direction and rule, and its tests."""
+    """A metric, where rows have it, its direction and rule, and its tests."""
     metric = one.metric
     return {
+        "column": metric.column,
         "higher_is_better": metric.higher_is_better,
         "rule": metric.rule,
         "photos": one.photos,

@@ -55,8 +55,16 @@ class MapMetric(Metric):
 
     @property
     def column(self) -> str:
-        """What tables call it: the name, the values of `in_column`, and every other setting that is not its default."""
-        usual = {name: known.default for name, known in inspect.signature(type(self)).parameters.items()}
+        """What rows call it: the name, the values of `in_column`, and every other setting that is not its default."""
+        return self.called()
+
+    def called(self, **given: Any) -> str:
+        """What a table calls it that says some settings once for all of its columns.
+
+        Args:
+            given: these settings; one that has another value here is named, the default too.
+        """
+        usual = {name: known.default for name, known in inspect.signature(type(self)).parameters.items()} | given
         parts = [self.name, *(_plain(self.settings[name]) for name in self.in_column)]
         for name, value in self.settings.items():
             if name not in self.in_column and (name not in usual or value != usual[name]):

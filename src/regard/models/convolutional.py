@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from regard.models.taps import Place, find_layer, read, replaced
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier
 
+_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+"""Layers that pool to a fixed size, which need not be a grid over the frame (VGG's 7×7 in one that is not square)."""
+
 
 @dataclass(frozen=True)
 class FeatureMap:
@@ -28,6 +32,26 @@ class FeatureMap:
     layer: str
     shape: tuple[int, int, int]
     channels_last: bool = False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.shape[1], self.shape[2]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one pass of a picture shows.
+
+    Attributes:
+        maps: all feature maps, in the order in which they are done.
+        after: the first layer after them that pools nothing.
+        entered: layer → the grid of the tensor it is given.
+    """
+
+    maps: list[FeatureMap]
+    after: str | None
+    entered: dict[str, tuple[int, int]]
 
 
 def last_feature_map(classifier: Classifier) -> FeatureMap:
@@ -41,7 +65,58 @@ def last_feature_map(classifier: Classifier) -> FeatureMap:
     Raises:
         UnsupportedError: no layer keeps a grid or carries the decision, or tokens come after the last that does.
     """
-    found, after = _seen(classifier)
+    return _last(classifier, _seen(classifier))
+
+
+def last_strides(classifier: Classifier, count: int) -> list[FeatureMap]:
+    """For each of the last `count` strides the last layer of that grid that carries the whole decision.
+
+    In the order in which they are done; the last is `last_feature_map`. What a block computes before it shrinks the
+    grid is its own affair: such a layer (the wide one in a block of EfficientNet) is taken only where no layer before
+    the block carries the decision. A grid of which no layer does is passed over.
+
+    Raises:
+        UnsupportedError: there are fewer such grids, or no last feature map.
+    """
+    seen = _seen(classifier)
+    found = [_last(classifier, seen)]
+    while len(found) < count and (earlier := _before(classifier, seen, found[0])) is not None:
+        found.insert(0, earlier)
+    if len(found) < count:
+        raise UnsupportedError(
+            f"{classifier.name} has fewer grids that carry its decision",
+            came=", ".join(f"{one.grid[0]}×{one.grid[1]} of {one.layer!r}" for one in found),
+            expected=f"{count}",
+            remedy=f"count={len(found)}, or layers by name",
+        )
+    return found
+
+
+def _before(classifier: Classifier, seen: _Seen, later: FeatureMap) -> FeatureMap | None:
+    """The last layer of the nearest finer grid before `later` of which a layer carries the decision.
+
+    Finer is what has twice the cells: a grid that a convolution without padding trimmed, or a pool to a fixed size
+    rounded (8×8 to 7×7 in VGG), is no other stride.
+    """
+    least = 2 * math.prod(later.grid)
+    finer = [one for one in reversed(seen.maps[: seen.maps.index(later)]) if math.prod(one.grid) >= least]
+    for grid in dict.fromkeys(one.grid for one in finer):
+        layers = sorted((one for one in finer if one.grid == grid), key=lambda one: _shrinks(seen, one, later.grid))
+        found = next((one for one in layers if _carries(classifier, one.layer)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _shrinks(seen: _Seen, feature: FeatureMap, to: tuple[int, int]) -> bool:
+    """Whether a layer is part of what is given its grid and gives the smaller one."""
+    given = {one.layer: one.grid for one in seen.maps}
+    around = [feature.layer[:place] for place, letter in enumerate(feature.layer) if letter == "."]
+    return any(seen.entered.get(layer) == feature.grid and given.get(layer) == to for layer in around)
+
+
+def _last(classifier: Classifier, seen: _Seen) -> FeatureMap:
+    found, after = seen.maps, seen.after
     if not found or classifier.tokens is not None:
         raise UnsupportedError(
             f"{classifier.name} has no convolutional feature map to weigh",
@@ -83,8 +158,7 @@ def feature_map(classifier: Classifier, layer: str) -> FeatureMap:
         LayerError: no such layer, with the nearest names; or its output is no grid, with layers whose output is.
     """
     find_layer(classifier.module, layer)
-    found, _ = _seen(classifier)
-    named = {feature.layer: feature for feature in found}
+    named = {feature.layer: feature for feature in _seen(classifier).maps}
     if layer not in named:
         raise LayerError(
             f"the layer {layer!r} does not give one feature map, (B, C, h, w) or (B, h, w, C), a pass",
@@ -93,19 +167,22 @@ def feature_map(classifier: Classifier, layer: str) -> FeatureMap:
     return named[layer]
 
 
-def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
-    """All feature maps in the order in which they are done, and the first layer after them that pools nothing."""
-    frame, picture = classifier.preparation.frame, classifier.picture()
+def _seen(classifier: Classifier) -> _Seen:
+    network, frame, picture = classifier.module, classifier.preparation.frame, classifier.picture()
     outputs: list[tuple[str, tuple[int, ...]]] = []
+    entered: dict[str, tuple[int, int]] = {}
 
     def note(layer: str) -> Any:
-        def hook(_: nn.Module, __: tuple[Any, ...], output: object) -> None:
+        def hook(_: nn.Module, arguments: tuple[Any, ...], output: object) -> None:
+            if arguments and isinstance(arguments[0], Tensor):
+                given = _as_grid(layer, tuple(arguments[0].shape[1:]), frame)
+                entered.update({} if given is None else {layer: given.grid})
             if isinstance(output, Tensor) and len(output) == 1:  # more rows than pictures: windows, not the picture
                 outputs.append((layer, tuple(output.shape[1:])))
 
         return hook
 
-    handles = [module.register_forward_hook(note(path)) for path, module in classifier.module.named_modules() if path]
+    handles = [module.register_forward_hook(note(path)) for path, module in network.named_modules() if path]
     try:
         with classifier.untouched(), torch.no_grad(), passes.uncounted():
             classifier.forward(picture)
@@ -116,8 +193,9 @@ def _seen(classifier: Classifier) -> tuple[list[FeatureMap], str | None]:
     once = [(layer, shape) for layer, shape in outputs if times[layer] == 1]
     grids = [_as_grid(layer, shape, frame) for layer, shape in once]
     last = max((place for place, grid in enumerate(grids) if grid), default=len(once))
-    after = next((layer for layer, shape in once[last + 1 :] if sorted((1, 1, *shape))[-2] > 1), None)
-    return [grid for grid in grids if grid], after
+    rest = [(layer, shape) for layer, shape in once[last + 1 :] if not isinstance(find_layer(network, layer), _POOLS)]
+    after = next((layer for layer, shape in rest if sorted((1, 1, *shape))[-2] > 1), None)
+    return _Seen([grid for grid in grids if grid], after, entered)
 
 
 def _as_grid(layer: str, shape: tuple[int, ...], frame: tuple[int, int]) -> FeatureMap | None:

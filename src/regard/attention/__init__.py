@@ -1,0 +1,3 @@
+"""Attention as mathematics and layers: it knows no classifier and no image."""
+
+from regard.attention.fusion import FusionAttention as FusionAttention

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from regard.explainers.registry import methods as methods
     from regard.explainers.rise import RISE as RISE
     from regard.explainers.score_cam import ScoreCAM as ScoreCAM
+    from regard.explainers.tame import TAME as TAME
     from regard.explanation import Explanation as Explanation
     from regard.models.catalog import load as load
     from regard.models.classifier import Classifier as Classifier
@@ -103,6 +104,7 @@ _PUBLIC = {
     "Similarity": "concepts",
     "SmoothGrad": "explainers.averaged_gradients",
     "SmoothCDAM": "explainers.averaged_cdam",
+    "TAME": "explainers.tame",
     "TokenAblation": "explainers.ablation",
     "TokenGradient": "explainers.inputs",
     "XGradCAM": "explainers.class_activation",
@@ -113,6 +115,7 @@ _PUBLIC = {
 }
 _MODULES = frozenset(
     {
+        "attention",
         "compat",
         "concepts",
         "drawing",

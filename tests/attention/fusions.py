@@ -66,7 +66,6 @@ def replica(made, features):
         rows = np.array([[sum(one[d] * rows[d, k] for d in each) for k in range(rows.shape[1])] for one in head])
         biases = np.array([sum(one[d] * biases[d] for d in each) + made.bias.item() for one in head])
     grid = (5, 3) if made.variant == "l-cam" else (6, 4)
-    maps = slow.class_maps(
-        [numbers(one) for one in features], branches, rows, biases, grid, made.variant, made.training
-    )
+    given = [numbers(one) for one in features]
+    maps = slow.class_maps(given, branches, rows, biases, grid, made.variant, made.training, made.smoothing)
     return torch.from_numpy(maps)

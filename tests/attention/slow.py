@@ -69,11 +69,43 @@ def branch(features, weights, variant, training):
     return 1 / (1 + np.exp(-mixed)) if variant == "sigmoid" else np.maximum(mixed, 0)
 
 
-def class_maps(features, branches, rows, biases, grid, variant, training):
-    """Resize, then fuse, all classes: (B, C, *grid)."""
+def mirrored(cell, size):
+    """The cell that a mirror in the middle of the first or the last cell shows."""
+    if cell < 0:
+        return -cell
+    return 2 * (size - 1) - cell if cell >= size else cell
+
+
+def averaged(features, down, across):
+    """Mean of so many cells each way, edges mirrored: (B, K, h, w) → the same shape."""
+    out = np.zeros_like(features)
+    height, width = features.shape[2:]
+    for row in range(height):
+        for column in range(width):
+            around = [
+                features[:, :, mirrored(row + i, height), mirrored(column + j, width)]
+                for i in range(-down, down + 1)
+                for j in range(-across, across + 1)
+            ]
+            out[:, :, row, column] = sum(around) / len(around)
+    return out
+
+
+def smoothed(parts, smoothing):
+    """Each branch averaged over as many cells as its sides are longer than the shortest, at most all but one."""
+    shortest = [min(part.shape[axis] for part in parts) for axis in (2, 3)]
+    out = []
+    for part in parts:
+        radii = [smoothing * part.shape[axis] / short for axis, short in zip((2, 3), shortest, strict=True)]
+        down, across = (min(round(radius), part.shape[axis] - 1) for axis, radius in zip((2, 3), radii, strict=True))
+        out.append(averaged(part, down, across))
+    return out
+
+
+def class_maps(features, branches, rows, biases, grid, variant, training, smoothing=0):
+    """Smooth, resize, then fuse, all classes: (B, C, *grid)."""
     if variant == "l-cam":
         features = features[-1:]
-    parts = [
-        resized(branch(one, weights, variant, training), grid) for one, weights in zip(features, branches, strict=True)
-    ]
+    parts = [branch(one, weights, variant, training) for one, weights in zip(features, branches, strict=True)]
+    parts = [resized(part, grid) for part in smoothed(parts, smoothing)]
     return convolved(np.concatenate(parts, axis=1), rows, biases)

@@ -104,8 +104,14 @@ def test_a_class_that_is_not_there_is_refused_with_the_range(variant, wrong):
         (((3,), 5, "tied"), {"head": drawn(5)}, "does not fit"),
         (((3,), 5, "tied"), {"head": torch.zeros(5, 2)}, "cannot be tied"),
         (((3,), 5, "tied"), {"head": torch.full((5, 2), torch.nan)}, "cannot be tied"),
+        (((3,), 5), {"smoothing": -1}, "number of cells"),
+        (((3,), 5), {"smoothing": 1.0}, "number of cells"),
+        (((3,), 5), {"smoothing": True}, "number of cells"),
     ],
-    ids=["variant", "layers", "channels", "classes", "no head", "a head", "rows", "vector", "zeros", "NaN"],
+    ids=[
+        *["variant", "layers", "channels", "classes", "no head", "a head", "rows", "vector", "zeros", "NaN"],
+        *["negative", "broken", "yes"],
+    ],
 )
 def test_what_no_module_can_be_made_of_is_refused(arguments, settings, text):
     with pytest.raises(UnsupportedError, match=text):

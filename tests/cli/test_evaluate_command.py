@@ -194,7 +194,7 @@ def test_several_classifiers_stand_in_one_table_only_if_that_is_meant(evaluate):
         ("photos.csv --metrics gini:colour=red", "colour"),
         ("photos.csv --fill tar", "no such fill"),
         ("photos.csv --where split=val", "split"),
-        ("photos.csv --methods tame:nowhere.safetensors", "no method 'tame'"),
+        ("photos.csv --methods tame:nowhere.safetensors", "regard train tame"),
         ("photos.csv --boxes nowhere.csv", "nowhere.csv"),
         ("photos.csv --table photos", "--table 'photos' is a folder"),
     ],

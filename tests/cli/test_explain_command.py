@@ -313,7 +313,7 @@ def test_the_pictures_of_earlier_runs_are_no_photos(cli):
     [
         (("PHOTO", "-t", "²"), 2, "no class is called"),
         (("PHOTO", "--target=--5"), 2, "no class is called"),
-        (("PHOTO", "--run", "/proc/no/such"), 1, "error"),
+        (("PHOTO", "--run", "/proc/no/such"), 2, "cannot be written"),
         (("a" * 5000,), 1, "too long"),
         (("x**/y",), 2, "no photo"),
         (("",), 2, "no photo"),

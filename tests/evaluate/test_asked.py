@@ -1,5 +1,6 @@
 """Methods as they are written on the command line."""
 
+import hashlib
 import inspect
 import sys
 from importlib import metadata
@@ -243,6 +244,25 @@ def test_a_folder_and_a_file_of_something_else_are_refused(convolutional, tmp_pa
     (asked,) = methods_asked([f"learnt:{tmp_path / 'other.txt'}"], convolutional)
     with pytest.raises(FileFormatError, match="holds no learnt"):
         asked.explainer(convolutional)
+
+
+def test_a_trained_method_without_a_file_is_the_shipped_one_and_then_among_all(convolutional, tmp_path, monkeypatch):
+    file = tmp_path / "it.txt"
+    file.write_text("learnt 3")
+    shipped = lambda classifier: file if classifier is convolutional else None  # noqa: E731
+    monkeypatch.setattr(Learnt, "shipped", shipped, raising=False)
+    (asked,) = methods_asked(["learnt:scale=2"], convolutional)
+    assert (asked.text, asked.file, asked.settings) == ("learnt:scale=2", file, {"scale": 2.0})
+    assert asked.explainer(convolutional).value == 6.0
+    assert asked.digest == hashlib.sha256(b"learnt 3").hexdigest()
+    every = {method.name: method for method in methods_asked(["all"], convolutional)}
+    assert every["learnt"].file == file
+    (own,) = methods_asked(["learnt:other.txt"], convolutional)
+    assert own.file == Path("other.txt")
+    other = classifier_of(cnn(seed=1))
+    assert "learnt" not in {method.name for method in methods_asked(["all"], other)}
+    with pytest.raises(UnsupportedError, match="read from a file"):
+        methods_asked(["learnt"], other)
 
 
 def test_every_setting_of_regard_s_own_methods_that_can_be_written_is_known(transformer):

@@ -35,6 +35,11 @@ def classifiers() -> dict[str, Path]:
     return {path.stem: path for path in sorted((_HERE / "weights").glob("*.safetensors"))}
 
 
+def attentions() -> list[Path]:
+    """Trained attentions (TAME) of the classifiers, one file each; their headers say whose they are."""
+    return sorted((_HERE / "attentions").glob("*.safetensors"))
+
+
 def photos() -> list[SamplePhoto]:
     """All sample photos with their credits."""
     with (_HERE / "photos" / "credits.csv").open(encoding="utf-8", newline="") as file:

@@ -36,24 +36,36 @@ class FusionAttention(nn.Module):
             h_c · P and its bias h_c · p + b, where h_c is the classifier's own weight vector of that class and P
             (D, ΣK_i), p (D,) and b are learnt: so every picture teaches every class.
         head: (C, D), the classifier's last weight matrix, for "tied" alone; not part of the state dict.
+        smoothing: s, above 0 each a_i is averaged over the cells around, r_i = round(s · side_i / coarsest side) each
+            way and axis, at most side_i − 1, edges mirrored: 2s + 1 cells of the coarsest grid, and the same part of
+            the picture on finer ones. A mask with a short outline hides what is around an object without cutting it
+            up. Default 0: published variants do not.
 
     Draws its first weights as torch's layers do, from torch's generator; of "tied" P and p such that a row has the
     scale that a convolution's row begins with.
 
     Cost for a picture, in multiplications: Σ_i K_i² h_i w_i in the branches, T Σ_i K_i h_i w_i for T classes; "tied"
-    T · D · ΣK_i more.
+    T · D · ΣK_i more. Smoothing adds T Σ_i (2 r_i + 1)² h_i w_i: averaging and fusing commute, too, so the maps asked
+    for are averaged, each layer's at its own grid; of all classes the features, with K_i in T's place.
 
     Raises:
-        UnsupportedError: no such variant, no positive number of channels or classes, or a head that does not fit.
+        UnsupportedError: no such variant, no positive number of channels or classes, a head that does not fit, or a
+            smoothing that is no whole number from 0 on.
     """
 
     head: Tensor | None
 
     def __init__(
-        self, channels: Sequence[int], classes: int, variant: Variant = "tame", *, head: Tensor | None = None
+        self,
+        channels: Sequence[int],
+        classes: int,
+        variant: Variant = "tame",
+        *,
+        head: Tensor | None = None,
+        smoothing: int = 0,
     ) -> None:
         super().__init__()
-        self.channels, self.classes, self.variant = tuple(channels), classes, variant
+        self.channels, self.classes, self.variant, self.smoothing = tuple(channels), classes, variant, smoothing
         self._check_arguments(head)
         if variant == "l-cam":
             branches: list[nn.Module] = [nn.Identity()]
@@ -88,17 +100,19 @@ class FusionAttention(nn.Module):
         self._check_classes(classes, features[0].shape[0])
         weight, bias = self._rows(classes)
         read = features[-len(self.branches) :]
-        grid = map_grid([(feature.shape[2], feature.shape[3]) for feature in read])
-        parts = zip(weight.split(self.widths, dim=-1), self.branches, read, strict=True)
-        maps = [_resized(_fused(rows, branch(feature)), grid) for rows, branch, feature in parts]
+        grids = [(feature.shape[2], feature.shape[3]) for feature in read]
+        grid, radii = map_grid(grids), smoothing_radii(grids, self.smoothing)
+        parts = zip(weight.split(self.widths, dim=-1), self.branches, read, radii, strict=True)
+        maps = [_resized(_fused(rows, branch(feature), radius), grid) for rows, branch, feature, radius in parts]
         return sum(maps, start=bias[..., None, None])
 
     @torch.no_grad()
     def start_from_head(self, head: Tensor) -> None:
         """Set the weights such that c is the classifier's class activation map, c = head · relu(F) of the last layer F.
 
-        The rows' last part becomes the head's, the other parts and all biases zero; the last branch hands relu(F) on,
-        by a batch norm that begins at zero: its convolution keeps the weights it drew, so that it can learn.
+        Smoothing smooths it. The rows' last part becomes the head's, the other parts and all biases zero; the last
+        branch hands relu(F) on, by a batch norm that begins at zero: its convolution keeps the weights it drew, so
+        that it can learn.
 
         Args:
             head: (C, K), the classifier's weights for the K channels of the last feature map; of "tied" its own head.
@@ -137,7 +151,8 @@ class FusionAttention(nn.Module):
         return folded.eval().requires_grad_(False)
 
     def extra_repr(self) -> str:
-        return f"channels={self.channels}, classes={self.classes}, variant={self.variant!r}"
+        smoothing = f", smoothing={self.smoothing}" if self.smoothing else ""
+        return f"channels={self.channels}, classes={self.classes}, variant={self.variant!r}{smoothing}"
 
     def _rows(self, classes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights and biases of the classes asked for: (B, T, ΣK) and (B, T), or (C, ΣK) and (C,) of all."""
@@ -154,6 +169,10 @@ class FusionAttention(nn.Module):
         if not self.channels or min(*self.channels, self.classes) < 1:
             raise UnsupportedError(
                 "a fusion needs layers, channels and classes", came=f"channels {self.channels}, {self.classes} classes"
+            )
+        if type(self.smoothing) is not int or self.smoothing < 0:
+            raise UnsupportedError(
+                "smoothing is a number of cells", came=repr(self.smoothing), expected="0, for none, 1, 2, …"
             )
         if (head is None) == (self.variant == "tied"):
             raise UnsupportedError(
@@ -274,6 +293,17 @@ def map_grid(grids: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return max(1, round(height * share)), max(1, round(width * share))
 
 
+def smoothing_radii(grids: Sequence[tuple[int, int]], smoothing: int) -> list[tuple[int, int]]:
+    """For each grid the cells (vertical, horizontal) each way that are averaged: as many as its sides are larger."""
+    height, width = (min(sides) for sides in zip(*grids, strict=True))
+    return [(_radius(smoothing, own[0], height), _radius(smoothing, own[1], width)) for own in grids]
+
+
+def _radius(smoothing: int, side: int, coarsest: int) -> int:
+    """A mirror shows at most side − 1 cells."""
+    return min(round(smoothing * side / coarsest), side - 1)
+
+
 def _branch(channels: int, width: int, variant: Variant) -> Branch:
     return Branch(
         channels,
@@ -301,12 +331,23 @@ def _taken(rows: Tensor, classes: Tensor) -> Tensor:
         ) from None
 
 
-def _fused(rows: Tensor, features: Tensor) -> Tensor:
+def _fused(rows: Tensor, features: Tensor, radius: tuple[int, int]) -> Tensor:
     """Maps of rows (C, K) or (B, T, K) over features (B, K, h, w), in float32 at least: what is added up later."""
-    if rows.dim() == 2:
-        maps = functional.conv2d(features, rows[:, :, None, None])
-    else:
-        maps = torch.einsum("btk,bkhw->bthw", rows, features)
+    if rows.dim() == 2:  # all classes: rarely fewer than features
+        return _fine(functional.conv2d(_averaged(features, radius), rows[:, :, None, None]))
+    return _averaged(_fine(torch.einsum("btk,bkhw->bthw", rows, features)), radius)
+
+
+def _averaged(maps: Tensor, radius: tuple[int, int]) -> Tensor:
+    """Every cell the mean of those around, which beyond an edge are those before it."""
+    if radius == (0, 0):
+        return maps
+    down, across = radius
+    mirrored = functional.pad(maps, (across, across, down, down), mode="reflect")
+    return functional.avg_pool2d(mirrored, (2 * down + 1, 2 * across + 1), stride=1)
+
+
+def _fine(maps: Tensor) -> Tensor:
     return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 

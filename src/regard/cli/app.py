@@ -15,6 +15,7 @@ import typer
 from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
 from regard.cli.explain import explain
+from regard.cli.export import export
 from regard.cli.methods import methods
 from regard.cli.metrics import metrics
 from regard.cli.models import models
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (explain, compare, evaluate, models, methods, metrics):
+for command in (explain, compare, evaluate, export, models, methods, metrics):
     app.command()(command)
 app.add_typer(train)
 

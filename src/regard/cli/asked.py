@@ -14,7 +14,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from regard.concepts import Concept
+    from regard.evaluate.asked import MethodAsked
     from regard.models.classifier import Classifier
+
+
+def method_asked(text: str, subject: Classifier) -> MethodAsked:
+    """One method, as it is written for every command: NAME, NAME:SETTING=VALUE, NAME:FILE.
+
+    Raises:
+        RegardError: there is no such method, setting or file, or not one method is named; see `methods_asked`.
+    """
+    from regard.errors import UnsupportedError
+    from regard.evaluate.asked import methods_asked
+
+    found = methods_asked([text], subject)
+    if len(found) != 1:
+        raise UnsupportedError("one method is named here", came=text, remedy="regard compare shows several, by name")
+    if found[0].missing:
+        raise UnsupportedError(f"there is no file {str(found[0].file)!r}", came=text, remedy=found[0].made_by)
+    return found[0]
 
 
 def class_asked(text: str, subject: Classifier) -> int | str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.asked import described, listed
+from regard.cli.asked import described, listed, method_asked
 from regard.cli.columns import LIKELIEST, Column, columns_asked, likeliest_columns
 from regard.cli.comparison import Contender, answered, likeness
 from regard.cli.comparison_results import draw, figures, print_figures, rows_of, save_maps
@@ -30,7 +30,12 @@ DRAWING_SECONDS = 0.7
 def compare(
     photos: Annotated[list[str], typer.Argument(help="A photo; each of several gets a comparison of its own.")],
     methods: Annotated[
-        list[str] | None, typer.Option(help="Names, separated by commas; default up to three that fit the classifier.")
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="NAME, NAME:SETTING=VALUE or NAME:FILE, between commas; default up to three that fit.",
+        ),
     ] = None,
     targets: Annotated[
         list[str] | None,
@@ -114,13 +119,13 @@ def _contenders(names: Sequence[str], subjects: Sequence[Classifier], methods: S
     """Every method on every classifier; the usual ones that fit where none is named.
 
     Raises:
-        UnsupportedError: there is no such method, or none explains any of the classifiers.
+        RegardError: a method, setting or file that there is not, for whichever classifier.
+        UnsupportedError: none explains any of the classifiers.
     """
     from regard.errors import UnsupportedError
-    from regard.explainers.registry import find
 
     for method in methods:
-        find(method)
+        _check_asked(method, subjects)
     contenders = []
     for place, (name, subject) in enumerate(zip(names, subjects, strict=True)):
         candidates = [_contender(method, name, place, subject) for method in methods or USUAL]
@@ -136,12 +141,26 @@ def _contenders(names: Sequence[str], subjects: Sequence[Classifier], methods: S
     return contenders
 
 
+def _check_asked(method: str, subjects: Sequence[Classifier]) -> None:
+    """Refuse what cannot be asked of any of the classifiers; what is shipped for some may be asked of all."""
+    from regard.errors import RegardError
+
+    reasons = []
+    for subject in subjects:
+        try:
+            method_asked(method, subject)
+        except RegardError as reason:
+            reasons.append(reason)
+    if len(reasons) == len(subjects):
+        raise reasons[0]
+
+
 def _contender(method: str, name: str, place: int, subject: Classifier) -> Contender:
     from regard.errors import RegardError
-    from regard.explainers.registry import choose
 
     try:
-        return Contender(method, name, place, choose(subject, method))
+        asked = method_asked(method, subject)
+        return Contender(method, name, place, asked.explainer(subject), file_digest=asked.digest)
     except RegardError as reason:
         return Contender(method, name, place, None, reason.problem)
 
@@ -175,6 +194,7 @@ def _configuration(
                 "classifier_hash": subjects[one.place].hash,
                 "method": one.method,
                 "settings": dict(one.explainer.settings) if one.explainer else None,
+                **({} if one.file_digest is None else {"method_file": one.file_digest}),
             }
             for one in contenders
         ],

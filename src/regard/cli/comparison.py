@@ -24,11 +24,12 @@ class Contender:
     """A method on a classifier.
 
     Attributes:
-        method: its name.
+        method: as a person wrote it.
         classifier: the classifier's name, as a person gave it.
         place: of the classifier among those compared.
         explainer: None where the method cannot explain the classifier.
         reason: why it cannot.
+        file_digest: of a trained method's file.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Contender:
     place: int
     explainer: Explainer | None
     reason: str = ""
+    file_digest: str | None = None
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.asked import class_asked, concept_asked, described
+from regard.cli.asked import class_asked, concept_asked, described, method_asked
 from regard.cli.output import print_json
 from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photos_left, summary
 from regard.cli.photos import find_photos
@@ -32,7 +32,8 @@ def explain(
         str | None, typer.Option("--classifier", "-c", help="A name (regard models lists them) or a classifier file.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="How; default the best the classifier allows.")
+        str | None,
+        typer.Option("--method", "-m", help="NAME, NAME:SETTING=VALUE or NAME:FILE; default the best that fits."),
     ] = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help="A class label, else an index; may be given again.")
@@ -67,10 +68,13 @@ def explain(
 
     paths = find_photos(photos)
     subject = load(classifier or DEFAULT, weights=weights, device=device, precision=precision)
-    explainer = choose(subject, method)
+    asked = None if method is None else method_asked(method, subject)
+    explainer = choose(subject) if asked is None else asked.explainer(subject)
     targets = _targets(subject, target or [], concept or [], top)
     _check_question(explainer, targets)
     configuration = _configuration(subject, explainer, targets, precision)
+    if asked is not None and asked.digest is not None:
+        configuration["method_file"] = asked.digest
     results = Run.open(run or new_folder("explain", Path("regard-runs")), "explain", configuration, force)
     left, forwards = photos_left(results, paths), explainer.forwards_each
     seconds = forwards * pass_seconds(subject) + DRAWING_SECONDS
@@ -113,11 +117,11 @@ def _configuration(subject: Classifier, explainer: Explainer, targets: list[Any]
 
 def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: Path, name: str) -> bool:
     """Explain one photo and write its picture, maps and rows; a photo that fails becomes a row that says why."""
-    from regard.errors import NotFiniteError, PhotoError
+    from regard.errors import NotFiniteError, PhotoError, TargetError
 
     try:
         explanation = explainer(path, targets)
-    except (PhotoError, NotFiniteError) as reason:
+    except (PhotoError, NotFiniteError, TargetError) as reason:
         results.write_rows([failed_row(path, explainer.name, reason)])
         return False
     files = {"picture": f"pictures/{name}.png", "maps": f"maps/{name}.safetensors"}

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from regard.cli.out_file import check_out
 from regard.cli.output import announce, print_json, print_table, tracked
 from regard.cli.photo_run import pass_seconds
+from regard.cli.train_tame import tame
 from regard.naming import printable
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from regard.training.figures import Figure, HeldOut
 
 train = typer.Typer(name="train", help="Train on a frozen classifier.", no_args_is_help=True, rich_markup_mode=None)
+train.command()(tame)
 
 
 @train.command()
@@ -59,7 +62,7 @@ def head(
     """
     from regard.training import fit_head, read_labelled
 
-    _check_out(out, force)
+    check_out(out, force)
     labelled = read_labelled(photos, outputs)
     subject = _backbone(classifier, weights, device)
     try:
@@ -81,20 +84,6 @@ def head(
     trained.save(out)
     print_json(_summary(trained, out)) if as_json else _print_summary(trained, out)
     raise typer.Exit(1 if trained.unreadable else 0)
-
-
-def _check_out(out: Path, force: bool) -> None:
-    """Refuse before slow work what could not be written after it."""
-    from regard.errors import FileFormatError
-
-    if out.suffix != ".safetensors":
-        raise FileFormatError("a classifier file ends in .safetensors", came=str(out))
-    if out.is_dir() or not out.parent.is_dir():
-        raise FileFormatError(
-            f"{str(out)!r} cannot be written: {'it' if out.is_dir() else str(out.parent)!r} is no folder"
-        )
-    if out.exists() and not force:
-        raise FileFormatError(f"{str(out)!r} is there already", remedy="choose another name, or --force to replace it")
 
 
 def _backbone(name: str, weights: Path | None, device: str) -> Classifier:

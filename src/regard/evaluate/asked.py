@@ -21,7 +21,7 @@ from regard.models.classifier import Classifier
 from regard.models.preparation import Preparation
 
 EVERY = "all"
-"""In the place of a method: each that explains the classifier and needs no file."""
+"""In the place of a method: each that explains the classifier and needs no file, or one that is shipped."""
 FILLS = ("training-mean", "mean", "black", "blur", "noise", "inpaint")
 """Fills that a name is enough for."""
 
@@ -43,6 +43,25 @@ class Trained(Protocol):
         Raises:
             FileFormatError: the file holds something else, or belongs to another classifier.
         """
+        ...
+
+
+@runtime_checkable
+class Shipped(Protocol):
+    """What a trained explainer class has besides, of which some files are shipped."""
+
+    @classmethod
+    def shipped(cls, classifier: Classifier) -> Path | None:
+        """The file that is shipped for a classifier; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class Transferable(Protocol):
+    """What a trained explainer has besides, if it can be asked of a classifier of other weights, as a sanity check."""
+
+    def transferred(self, classifier: Classifier) -> Explainer:
+        """As it was trained, on a copy of its classifier whose weights were redrawn."""
         ...
 
 
@@ -96,8 +115,9 @@ def methods_asked(texts: Sequence[str], classifier: Classifier) -> tuple[MethodA
     """Methods from what a person wrote, each once, in that order.
 
     Several stand between commas. One is a name, then its settings and, where it is trained, its file, with colons
-    between them, in any order: `smooth-cdam:samples=50:seed=1`, `tame:FILE`. `all` stands for every method that
-    explains the classifier and needs no file. So the name of a file can hold neither comma nor colon; one that looks
+    between them, in any order: `smooth-cdam:samples=50:seed=1`, `tame:FILE`. Without a file a trained method is read
+    from the one that is shipped for the classifier. `all` stands for every method that explains the classifier and
+    needs no other file. So the name of a file can hold neither comma nor colon; one that looks
     like a setting is written with its folder: `tame:./a=b`.
 
     Values are read as the method's signature says: whole numbers, numbers, true or false, words; of fills mean
@@ -145,15 +165,18 @@ def _every(classifier: Classifier) -> list[MethodAsked]:
     """Without what does not fit; one whose package is missing stays, and says so when it is made."""
     fitting = []
     for name in (method.name for method in registry.methods()):
-        if _trained(registry.find(name)) is not None:
+        kind = registry.find(name)
+        file = _shipped(kind, classifier)
+        if _trained(kind) is not None and file is None:
             continue
+        asked = MethodAsked(name, name, {}, file)
         try:
-            registry.choose(classifier, name)
+            asked.explainer(classifier)
         except MissingDependencyError:
             pass
         except RegardError:
             continue
-        fitting.append(MethodAsked(name, name, {}))
+        fitting.append(asked)
     return fitting
 
 
@@ -174,7 +197,7 @@ def _parsed(text: str, classifier: Classifier) -> MethodAsked:
             came=text,
             remedy="the name of a file can hold no colon; rename it. A setting is SETTING=VALUE",
         )
-    file = Path(files[0]) if files else None
+    file = Path(files[0]) if files else _shipped(kind, classifier)
     return MethodAsked(text, name, settings, file, _missing(text, name, kind, file, classifier))
 
 
@@ -213,6 +236,10 @@ def _check_settings(asked: MethodAsked, classifier: Classifier) -> None:
 
 def _trained(kind: type[Explainer]) -> Trained | None:
     return kind if isinstance(kind, Trained) else None
+
+
+def _shipped(kind: type[Explainer], classifier: Classifier) -> Path | None:
+    return kind.shipped(classifier) if isinstance(kind, Shipped) else None
 
 
 def settings_written(

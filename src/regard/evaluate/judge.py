@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import RegardError
+from regard.evaluate.asked import Transferable
 from regard.evaluate.cost import measured
 from regard.evaluate.gate import FAILED, Answered
 from regard.evaluate.known_photo import KnownPhoto
@@ -94,8 +95,12 @@ class Entrant:
         return self.explainer.name in CONTROLS
 
     def method(self, classifier: Classifier) -> Explainer:
-        """The method on this classifier, or on a copy of it."""
-        return self.explainer if classifier is self.explainer.classifier else self.make(classifier)
+        """The method on this classifier, or on a copy of it; what was trained for this one, as it was trained."""
+        if classifier is self.explainer.classifier:
+            return self.explainer
+        if isinstance(self.explainer, Transferable):
+            return self.explainer.transferred(classifier)
+        return self.make(classifier)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ _OWN = {
     "occlusion": "regard.explainers.occlusion:Occlusion",
     "score-cam": "regard.explainers.score_cam:ScoreCAM",
     "ablation-cam": "regard.explainers.ablation_cam:AblationCAM",
+    "tame": "regard.explainers.tame:TAME",
     "random": "regard.explainers.controls:Random",
     "centre": "regard.explainers.controls:Centre",
     "edges": "regard.explainers.controls:Edges",

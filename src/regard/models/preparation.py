@@ -83,15 +83,21 @@ class Preparation:
         """Colour channels of prepared pixels."""
         return len(self.mean)
 
-    def __call__(self, photos: Sequence[Photo]) -> Pixels:
-        """Photos → float32 (B, channels, H, W) with their geometries."""
+    def __call__(self, photos: Sequence[Photo], corner: tuple[float, float] | None = None) -> Pixels:
+        """Photos → float32 (B, channels, H, W) with their geometries.
+
+        Args:
+            photos: paths, PIL images or uint8 arrays.
+            corner: where the frame is cut from the scaled photo, as shares of the room down and across that it leaves:
+                (0, 0) at the upper left, (1, 1) at the lower right; default the middle, as classifiers are used.
+        """
         if self.channels not in (1, 3):
             raise PixelsError(
                 f"a photo does not become {self.channels} channels",
                 expected="1 (grey) or 3 (red, green, blue)",
                 remedy="give prepared pixels as a float tensor",
             )
-        prepared = [self._one(open_photo(photo)) for photo in photos]
+        prepared = [self._one(open_photo(photo), corner) for photo in photos]
         return Pixels.of(torch.stack([values for values, _ in prepared]), [geometry for _, geometry in prepared], self)
 
     def pictures(self, pixels: Tensor) -> Tensor:
@@ -106,15 +112,15 @@ class Preparation:
         """JSON values that `Preparation(**…)` takes back."""
         return asdict(self)
 
-    def _one(self, photo: Image.Image) -> tuple[Tensor, Geometry]:
-        resized, geometry = self._fitted(photo)
+    def _one(self, photo: Image.Image, corner: tuple[float, float] | None) -> tuple[Tensor, Geometry]:
+        resized, geometry = self._fitted(photo, corner)
         colours = np.asarray(resized if self.channels == 3 else resized.convert("L"), dtype=np.float32) / 255
         values = torch.from_numpy(colours.reshape(*self.frame, -1)).permute(2, 0, 1)
         mean, std = torch.tensor(self.mean).view(-1, 1, 1), torch.tensor(self.std).view(-1, 1, 1)
         return (values - mean) / std, geometry
 
-    def _fitted(self, photo: Image.Image) -> tuple[Image.Image, Geometry]:
-        """The photo scaled, and the frame cut out of its middle, or laid over it where the photo is smaller."""
+    def _fitted(self, photo: Image.Image, corner: tuple[float, float] | None) -> tuple[Image.Image, Geometry]:
+        """The photo scaled, and the frame cut out of it, or laid over its middle where the photo is smaller."""
         height, width = self.frame
         wide, high = self._scaled(photo.width, photo.height)
         if wide * high > MOST_PIXELS:
@@ -124,7 +130,8 @@ class Preparation:
                 expected=f"at most {MOST_PIXELS:,} pixels",
                 remedy='cut it, or prepare with fit="squash" or "pad"',
             )
-        left, top = _middle(wide, width), _middle(high, height)
+        down, across = (None, None) if corner is None else corner
+        left, top = _start(wide, width, across), _start(high, height, down)
         scaled = photo.resize((wide, high), Image.Resampling[self.interpolation.upper()])
         if self.fit == "pad":
             bars = tuple(round(255 * value) for value in self.mean * (3 // self.channels))  # grey: one value for all
@@ -132,8 +139,8 @@ class Preparation:
             framed.paste(scaled, (-left, -top))
         else:
             framed = scaled.crop((left, top, left + width, top + height))
-        across, down = photo.width / wide, photo.height / high
-        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        wider, higher = photo.width / wide, photo.height / high
+        box = (left * wider, top * higher, (left + width) * wider, (top + height) * higher)
         return framed, Geometry((photo.height, photo.width), (height, width), box)
 
     def _scaled(self, width: int, height: int) -> tuple[int, int]:
@@ -147,6 +154,11 @@ class Preparation:
         choose = min if self.fit == "crop" else max
         ratio = choose(width / target_width, height / target_height)
         return max(1, round(width / ratio)), max(1, round(height / ratio))
+
+
+def _start(scaled: int, frame: int, share: float | None) -> int:
+    """Where the frame begins on the scaled photo: at a share of the room that it leaves, or else in the middle."""
+    return _middle(scaled, frame) if share is None or scaled < frame else round(share * (scaled - frame))
 
 
 def _middle(scaled: int, frame: int) -> int:

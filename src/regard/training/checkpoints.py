@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,11 @@ def newest(run: Run) -> dict[str, Any] | None:
             remedy="start it again: --force replaces the run",
         )
     return None
+
+
+def remove(run: Run) -> None:
+    """Remove all of a run's checkpoints, once its training is finished."""
+    shutil.rmtree(run.folder / _FOLDER, ignore_errors=True)
 
 
 def _loaded(place: Path, content: memoryview) -> dict[str, Any]:

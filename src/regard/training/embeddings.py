@@ -61,7 +61,7 @@ def embedded(
         PhotoError: no photo can be read.
         NotFiniteError: an embedding holds NaN or infinity, with the photo.
     """
-    marks = [_fingerprint(photo) for photo in photos]
+    marks = [fingerprint(photo) for photo in photos]
     store = None if cache is None else _store(cache, backbone)
     known = {} if store is None else _kept(store)
     left = {mark: photo for mark, photo in zip(marks, photos, strict=True) if mark and mark not in known}
@@ -82,7 +82,7 @@ def embedded(
     return Embedded(tuple(places), chosen, torch.stack([known[mark] for mark in chosen]), reasons)
 
 
-def _fingerprint(photo: Photo) -> str:
+def fingerprint(photo: Photo) -> str:
     """SHA-256 of a file, or of the upright pixels of a photo in memory; empty for a file that cannot be opened."""
     if not isinstance(photo, (str, os.PathLike)):
         image = open_photo(photo)

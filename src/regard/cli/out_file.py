@@ -1,0 +1,23 @@
+"""The file that a training writes, checked before the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        FileFormatError: another ending, no such folder, or something stands there.
+    """
+    from regard.errors import FileFormatError
+
+    if out.suffix != ".safetensors":
+        raise FileFormatError("the name of a file to write ends in .safetensors", came=str(out))
+    if out.is_dir() or not out.parent.is_dir():
+        raise FileFormatError(
+            f"{str(out)!r} cannot be written: {'it' if out.is_dir() else str(out.parent)!r} is no folder"
+        )
+    if out.exists() and not force:
+        raise FileFormatError(f"{str(out)!r} is there already", remedy="choose another name, or --force to replace it")

@@ -1,0 +1,155 @@
+"""TAME (Ntrougkas et al. 2023, arXiv 2301.07407) and T-TAME (arXiv 2403.04523): a small attention, trained once."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from regard.errors import TargetError, UnsupportedError
+from regard.explainers.explainer import Explainer, Found
+from regard.explainers.gradients import detached
+from regard.explainers.trained_attention import TrainedAttention, read_card
+from regard.models.classifier import Classifier
+from regard.models.stages import read_stages
+from regard.question import Question
+from regard.targets import Output
+
+FEWEST_PHOTOS = 20
+"""Photos of a class below which a row of its own has learnt next to nothing."""
+
+
+class TAME(Explainer):
+    """Maps of every class from one pass, by an attention that was trained to keep the classifier's answer.
+
+        m_y = sigmoid(c_y),   trained for the least of CE(f(m_y · x + (1 − m_y) · fill), y) + area(m_y) + variation(m_y)
+
+    The map is c_y itself, raw: above zero the mask shows more than half of a pixel, below it hides more than half.
+    Ranks are the same as the mask's, which loses digits near one.
+
+    Args:
+        classifier: the one it was trained for.
+        trained: the attention; default the one shipped for this classifier, if there is one.
+        force: show maps of classes that training hardly saw, too.
+
+    Cost: one forward; the attention adds Σ K_i² h_i w_i multiplications, and T · Σ K_i h_i w_i for T classes.
+
+    Raises:
+        UnsupportedError: none is shipped for the classifier, with the command that trains one; it was trained for
+            another; or, when asked, the classifier's weights have changed since.
+        TargetError: when asked for a class of which training saw fewer than 20 photos, where its row is its own.
+    """
+
+    name: ClassVar[str] = "tame"
+    summary: ClassVar[str] = "a small attention trained for the classifier to keep its answer: every class in one pass"
+    answers: ClassVar[frozenset[str]] = frozenset({"class", "predicted", "per image"})
+    networks: ClassVar[str] = "the one that its file, tame:FILE, was trained for"
+    signed: ClassVar[bool] = True
+    zero_means: ClassVar[str] = "the mask shows half of every pixel, as if nothing had been learnt"
+    made_by: ClassVar[str] = "regard train tame PHOTOS --classifier {classifier} --out {file}"
+
+    def __init__(self, classifier: Classifier, trained: TrainedAttention | None = None, *, force: bool = False) -> None:
+        super().__init__(classifier)
+        self.trained = trained if trained is not None else _shipped_for(classifier)
+        self.trained.card.check_belongs(classifier)
+        self.force = force
+        card = self.trained.card
+        layers = [layer.layer for layer in self.trained.layers]
+        self.settings = {"variant": card.variant, "layers": layers, "weights": self.trained.digest, **card.training}
+        self._attention = self.trained.attention.folded()
+        self._learned_from = classifier.hash
+
+    @classmethod
+    def load(cls, file: Path | str, classifier: Classifier, *, force: bool = False) -> TAME:
+        """The explainer of a file that `save` or `regard train tame` wrote.
+
+        Raises:
+            FileFormatError: no such file, another kind of file, damaged, of a newer regard, or of another classifier.
+        """
+        return cls(classifier, TrainedAttention.load(Path(file), classifier), force=force)
+
+    @classmethod
+    def shipped(cls, classifier: Classifier) -> Path | None:
+        """The file of the attention that is shipped for a classifier; None where there is none."""
+        try:
+            from regard_embedded import attentions
+        except ImportError:
+            return None
+        files: list[Path] = attentions()
+        return next((file for file in files if read_card(file).classifier_hash == classifier.hash), None)
+
+    def save(self, file: Path | str) -> None:
+        """Write the attention, with what it was trained for and on; nothing of the classifier."""
+        self.trained.save(Path(file))
+
+    def transferred(self, classifier: Classifier) -> TAME:
+        """The same attention on a copy of its classifier whose weights were redrawn, without training: a sanity check.
+
+        What it was trained to read is gone there, so its maps should be, too (Adebayo et al. 2018). The weights stay as
+        they were trained; rows of "tied", which are made of the classifier's head, are made of the copy's. Only a
+        variant that is tied sees a redrawn head: every other reads the layers before it. Maps say so in a note.
+
+        Args:
+            classifier: of the same layers, as `regard.models.randomised` makes it.
+        """
+        moved = copy.copy(self)
+        moved.classifier = classifier
+        moved.trained = self.trained.read_from(classifier)
+        moved.notes = (f"the attention was trained for {self.trained.card.classifier}, whose weights are others",)
+        moved._attention = moved.trained.attention.folded()
+        moved._learned_from = classifier.hash
+        return moved
+
+    def question(self, targets: Any, images: int) -> Question:
+        question = super().question(targets, images)
+        named = [target for target in question.targets if target.kind != "predicted"]
+        blank = Output(torch.zeros(()).expand(images, self.trained.card.classes), None)
+        for target in named:
+            self._check_taught(target.indices(blank))
+        return question
+
+    def _learn(self) -> None:
+        if self.classifier.hash != self._learned_from:
+            raise UnsupportedError(
+                f"the weights of {self.classifier.name} have changed since this attention was trained for them",
+                remedy=f"train it again: {self.made_by.format(classifier='CLASSIFIER', file='FILE')}",
+            )
+
+    def _explain(self, pixels: Tensor, question: Question) -> Found:
+        with torch.no_grad():
+            features, output = read_stages(self.classifier, self.trained.layers, pixels, gated=self.trained.card.gated)
+            found = [target.indices(output) for target in question.targets]
+            classes = torch.stack([indices for indices in found if indices is not None], dim=1)
+            self._check_taught(classes)
+            return Found(self._attention.to(pixels.device)(features, classes), detached(output))
+
+    def _check_taught(self, classes: Tensor | None) -> None:
+        """Refuse rows of their own that saw too few photos."""
+        card = self.trained.card
+        if self.force or card.variant == "tied" or classes is None:
+            return
+        poor = [index for index in classes.unique().tolist() if card.photos_of_class[index] < FEWEST_PHOTOS]
+        if poor:
+            labels = self.classifier.labels
+            name = str(poor[0]) if labels is None else repr(labels[poor[0]])
+            raise TargetError(
+                f"this attention has hardly seen the class {name}",
+                came=f"{card.photos_of_class[poor[0]]} photos in training",
+                expected=f"{FEWEST_PHOTOS} or more, since its row is its own",
+                remedy="force=True (tame:FILE:force=true) shows the map all the same; "
+                "the variant tied learns every class from every photo",
+            )
+
+
+def _shipped_for(classifier: Classifier) -> TrainedAttention:
+    file = TAME.shipped(classifier)
+    if file is None:
+        raise UnsupportedError(
+            f"no attention is shipped for {classifier.name}",
+            expected="TAME.load(file, classifier), or tame:FILE",
+            remedy=TAME.made_by.format(classifier=classifier.name, file="NAME.safetensors"),
+        )
+    return TrainedAttention.load(file, classifier)

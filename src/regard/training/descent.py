@@ -1,0 +1,56 @@
+"""The optimizers of a trained attention, and the schedule that both share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from regard.training.mask_training import Trainee
+from regard.training.tame_recipe import Recipe
+
+MULTIPLIER_RATE = 0.05
+"""Largest rate of the area's multiplier, whatever the weights' is: it must go some units within a training."""
+
+
+def optimizer_of(module: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW, over groups that differ in rate and weight decay.
+
+    Biases (of convolutions, norms and the last layer) never decay and have `bias_rate` times the rate; the weights of
+    norms decay under SGD, as published, and not under AdamW; the multiplier of the area has a rate of its own.
+
+    Args:
+        module: what is trained.
+        recipe: optimizer, rate, weight decay, rate of biases.
+    """
+    norms = {id(part.weight) for part in module.modules() if isinstance(part, nn.BatchNorm2d)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in module.named_parameters():
+        if parameter is module.multiplier:
+            kind = MULTIPLIER_RATE, 0.0
+        elif name.endswith("bias"):
+            kind = recipe.bias_rate * recipe.rate, 0.0
+        elif id(parameter) in norms and recipe.optimizer == "adamw":
+            kind = recipe.rate, 0.0
+        else:
+            kind = recipe.rate, recipe.weight_decay
+        groups[kind].append(parameter)
+    listed = [{"params": each, "lr": rate, "weight_decay": decay} for (rate, decay), each in groups.items()]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(listed, lr=recipe.rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(listed, lr=recipe.rate)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> OneCycleLR:
+    """From a twenty-fifth of each group's rate to all of it in the first 30 % of the steps, then to a 250,000th.
+
+    By cosines; momentum, or AdamW's first average, goes from 0.95 to 0.85 and back (TAME, section 2.4).
+
+    Args:
+        optimizer: whose groups have their largest rates.
+        steps: of the whole training.
+    """
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, rates, total_steps=steps, base_momentum=0.85, max_momentum=0.95)

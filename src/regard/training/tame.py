@@ -1,0 +1,201 @@
+"""TAME, trained for a frozen classifier: photos in, an explainer out."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from regard.errors import RunError
+from regard.explainers.tame import TAME
+from regard.fills import Fill
+from regard.images import Photo
+from regard.models.classifier import Classifier
+from regard.runs import Run, finished_run
+from regard.training import checkpoints, loop
+from regard.training.descent import one_cycle, optimizer_of
+from regard.training.embeddings import fingerprint
+from regard.training.held_out_maps import CHOSEN_BY, held_out_figures
+from regard.training.mask_training import frozen
+from regard.training.processes import Processes
+from regard.training.rate_test import STEPS, RateTest, rate_test
+from regard.training.surveyed import Surveyed, Tracked, digest_of
+from regard.training.tame_plan import Plan
+from regard.training.tame_recipe import Recipe
+
+COMMAND = "train-tame"
+ATTENTION = "attention.safetensors"
+"""In a finished run, so that the same training asked again is not done again."""
+
+
+def fit_tame(
+    classifier: Classifier,
+    photos: Sequence[Photo],
+    *,
+    recipe: Recipe | None = None,
+    fill: Fill | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+    run: str | Path | None = None,
+    force: bool = False,
+    accumulate: int = 1,
+    tracked: Tracked = lambda _, parts: parts,
+) -> TAME:
+    """Train an attention that gives maps of every class, for a classifier that stays as it is.
+
+    Photos need no labels: the class of a picture is what the classifier takes it for. After every epoch the maps of
+    photos held out are judged by binary retention with the same fill, and the epoch is kept whose average drop at 50 %
+    is least. Device and precision are the classifier's. What the photos are called and how they are ordered changes
+    nothing.
+
+    Args:
+        classifier: with two classes or more. It is read in eval mode, and proven unchanged.
+        photos: paths, PIL images or uint8 arrays; those that cannot be read are left out, with a warning.
+        recipe: how; see `Recipe`, and `preset` for those that have a name. Default `Recipe()`.
+        fill: what hidden pixels become, in training and in the figures; default black.
+        held_out: share of the photos by which the epoch is chosen; see `Surveyed.apart`.
+        seed: of first weights, order, crops, flips, other classes and of what is held out.
+        run: a folder of the training: configuration, log, figures, and checkpoints while it is not finished. The same
+            training asked again goes on where it was stopped, by Ctrl-C or a kill; a finished one is read back.
+            Default none.
+        force: replace another run that stands there, or a finished one.
+        accumulate: parts into which a step is cut, so that less memory is needed. Batch norm and cross-batch maps see
+            one part at a time.
+        tracked: goes through the photos, then through the steps; a place for progress.
+
+    Returns:
+        The explainer. `trained.card` says what it was trained for, on and how, and its figures; `save(file)` writes it.
+
+    Cost: one forward a photo; an epoch about 4 forwards a photo trained on and 5 a photo held out.
+
+    Raises:
+        UnsupportedError: no two classes, layers or a start that do not fit, a fill that no gradient passes.
+        ClassifierError: fewer than two photos that differ, or the classifier has changed meanwhile.
+        PhotoError: no photo can be read.
+        RunError: the run folder holds something else.
+        NotFiniteError: a loss or weight is no number any more.
+    """
+    plan = Plan.of(classifier, recipe or Recipe(), fill, seed)
+    settings = plan.settings(accumulate)
+    marks = [fingerprint(photo) for photo in photos]
+    processes = Processes.of(classifier.device)
+    asked = {
+        **plan.words(),
+        "photos_digest": digest_of(marks),
+        "held_out": held_out,
+        "accumulate": accumulate,
+        "processes": processes.count,
+    }
+    configuration = {**plan.reads(), **asked}
+    with ExitStack() as stack:
+        folder = Path(run) if run is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if not force and finished_run(folder, COMMAND, configuration) is not None:
+            return TAME.load(folder / ATTENTION, classifier)
+        opened = _opened(folder, configuration, force) if processes.main else None
+        stack.enter_context(frozen(classifier))
+        learnt, judged, unreadable = plan.survey(photos, marks, held_out, tracked)
+        task = plan.task(learnt)
+        steps, optimizer = settings.steps(task.examples), optimizer_of(task.module, plan.recipe)
+        counted = _counted(learnt, judged, unreadable) | {"steps": steps}
+        card = plan.card(learnt, {**asked, **counted})
+
+        def on_epoch(_: int) -> Mapping[str, float]:
+            plan.check_unchanged()
+            return held_out_figures(TAME(classifier, plan.trained(card), force=True), judged, plan.fill)
+
+        came = loop.fit(
+            task,
+            optimizer,
+            one_cycle(optimizer, steps),
+            settings,
+            opened,
+            on_epoch=on_epoch,
+            choose_by=CHOSEN_BY,
+            tracked=lambda left: tracked("training", left),
+        )
+        plan.check_unchanged()
+        plan.attention.eval()
+        chosen = came.best or settings.epochs
+        figures = [{name: _finite(value) for name, value in epoch.items()} for epoch in came.epochs]
+        training = {**card.training, "epoch_chosen": chosen}
+        tame = TAME(classifier, plan.trained(replace(card, training=training, figures=figures[chosen - 1])))
+        if opened is not None:
+            tame.save(folder / ATTENTION)
+            _finish(opened, figures, {**counted, "epoch_chosen": chosen, "unreadable": dict(unreadable)})
+    return tame
+
+
+def rates_of_tame(
+    classifier: Classifier,
+    photos: Sequence[Photo],
+    *,
+    recipe: Recipe | None = None,
+    fill: Fill | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+    accumulate: int = 1,
+    steps: int = STEPS,
+    tracked: Tracked = lambda _, parts: parts,
+) -> RateTest:
+    """The learning-rate range test of a training: what each rate does to the loss, and which one it suggests.
+
+    Args:
+        steps: of the sweep.
+        classifier, photos, recipe, fill, held_out, seed, accumulate, tracked: as in `fit_tame`, which is given the
+            suggestion as its recipe's `rate`.
+
+    Raises:
+        RegardError: as `fit_tame`.
+    """
+    plan = Plan.of(classifier, recipe or Recipe(), fill, seed)
+    marks = [fingerprint(photo) for photo in photos]
+    with frozen(classifier):
+        learnt, _, _ = plan.survey(photos, marks, held_out, tracked)
+        task = plan.task(learnt)
+        found = rate_test(
+            task,
+            optimizer_of(task.module, plan.recipe),
+            plan.settings(accumulate),
+            steps=steps,
+            tracked=lambda left: tracked("trying rates", left),
+        )
+    plan.check_unchanged()
+    return found
+
+
+def _opened(folder: Path, configuration: Mapping[str, Any], force: bool) -> Run:
+    """The run: one that was stopped goes on, also by force; what else stands there is replaced by force alone."""
+    try:
+        return Run.open(folder, COMMAND, configuration)
+    except RunError:
+        if not force:
+            raise
+        return Run.open(folder, COMMAND, configuration, force=True)
+
+
+def _counted(learnt: Surveyed, judged: Surveyed, unreadable: Mapping[str, str]) -> dict[str, int]:
+    return {
+        "photos": len(learnt.photos),
+        "photos_held_out": len(judged.photos),
+        "photos_unreadable": len(unreadable),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _finish(run: Run, figures: Sequence[Mapping[str, float | None]], facts: Mapping[str, Any]) -> None:
+    """Figures of every epoch as rows, and the manifest; a finished run needs no checkpoints."""
+    run.write_rows(
+        [
+            {"image": "held out", "method": TAME.name, "target": f"epoch {number:04d}", "epoch": number, **numbers}
+            for number, numbers in enumerate(figures, start=1)
+        ]
+    )
+    run.finish(**facts)
+    checkpoints.remove(run)

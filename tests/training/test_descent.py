@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from regard.training.descent import MULTIPLIER_RATE, one_cycle, optimizer_of
+from regard.training.descent import SCALAR_RATE, one_cycle, optimizer_of
 from regard.training.rate_test import rate_test
 from regard.training.tame_presets import RECIPES
 
@@ -40,8 +40,15 @@ def test_of_adamw_norms_do_not_decay_either():
     found = by_name(task, optimizer)
     decaying = {name for name, (_, decay) in found.items() if decay}
     assert decaying == {f"attention.branches.{i}.convolution.weight" for i in (0, 1)} | {"attention.fuser.weight"}
-    assert found["multiplier"] == (MULTIPLIER_RATE, 0.0)
+    assert found["multiplier"] == (SCALAR_RATE, 0.0)
     assert {rate for name, (rate, _) in found.items() if name != "multiplier"} == {1e-4}
+
+
+def test_the_one_bias_of_tied_rows_has_the_rate_of_single_numbers():
+    task = task_of(recipe_of(variant="tied", optimizer="adamw", rate=1e-4), photos_of(4))
+    found = by_name(task, optimizer_of(task.module, task.recipe))
+    assert found["attention.bias"] == (SCALAR_RATE, 0.0)
+    assert {rate for name, (rate, _) in found.items() if name != "attention.bias"} == {1e-4}
 
 
 def cycle(steps, name="paper"):

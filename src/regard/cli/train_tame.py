@@ -54,7 +54,7 @@ def tame(
     area: Annotated[float | None, typer.Option(min=0, help="Weight of the maps' area.")] = None,
     area_target: Annotated[
         float | None,
-        typer.Option("--area-target", help="Largest mean mask, held by a multiplier in place of a weight."),
+        typer.Option("--area-target", help="Mean mask, held by a multiplier in place of a weight."),
     ] = None,
     fill: Annotated[
         str | None, typer.Option(help="What hidden pixels become: black, training-mean, mean, blur, noise.")

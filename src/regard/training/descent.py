@@ -11,15 +11,16 @@ from torch.optim.lr_scheduler import OneCycleLR
 from regard.training.mask_training import Trainee
 from regard.training.tame_recipe import Recipe
 
-MULTIPLIER_RATE = 0.05
-"""Largest rate of the area's multiplier, whatever the weights' is: it must go some units within a training."""
+SCALAR_RATE = 0.05
+"""Largest rate of single numbers, whatever the weights' is: the area's multiplier, and the one bias of tied rows, which
+sets the size of all masks, must go some units within a training."""
 
 
 def optimizer_of(module: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW, over groups that differ in rate and weight decay.
 
     Biases (of convolutions, norms and the last layer) never decay and have `bias_rate` times the rate; the weights of
-    norms decay under SGD, as published, and not under AdamW; the multiplier of the area has a rate of its own.
+    norms decay under SGD, as published, and not under AdamW; single numbers have a rate of their own.
 
     Args:
         module: what is trained.
@@ -28,8 +29,8 @@ def optimizer_of(module: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
     norms = {id(part.weight) for part in module.modules() if isinstance(part, nn.BatchNorm2d)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in module.named_parameters():
-        if parameter is module.multiplier:
-            kind = MULTIPLIER_RATE, 0.0
+        if parameter.dim() == 0:
+            kind = SCALAR_RATE, 0.0
         elif name.endswith("bias"):
             kind = recipe.bias_rate * recipe.rate, 0.0
         elif id(parameter) in norms and recipe.optimizer == "adamw":

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from regard.attention.fusion import FusionAttention
@@ -22,6 +21,9 @@ from regard.targets import log_probabilities
 from regard.training.masks import ranked_mask, soft_mask
 from regard.training.steps import seed_for
 from regard.training.tame_recipe import Recipe
+
+STIFFNESS = 20.0
+"""How firmly the size of a mask is held, besides the multiplier, which alone would swing about the target."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Trainee(nn.Module):
 
     Attributes:
         attention: the attention.
-        multiplier: log(exp(λ) − 1) of λ, 0-d, which ascends; None where the area has a weight.
+        multiplier: λ, 0-d, of either sign, which ascends; None where the area has a weight.
     """
 
     def __init__(self, attention: FusionAttention, held: bool) -> None:
@@ -152,13 +154,16 @@ class MaskTraining:
         return -log_probabilities(logits, self.classifier.outputs).gather(1, own[:, None])[:, 0]
 
     def _areas(self, areas: Tensor, size: Tensor) -> Tensor:
-        """The weighed area (b,), or what a multiplier makes of it: λ ascends on the own masks' excess."""
-        if self.module.multiplier is None or self.recipe.area_target is None:
+        """The weighed area (b,), or what holds the own masks' size at its target.
+
+        An augmented Lagrangian, λ · e + ½ · STIFFNESS · e² of the excess e, in which λ ascends while all else descends.
+        """
+        held = self.module.multiplier
+        if held is None or self.recipe.area_target is None:
             return self.recipe.area * areas.mean(dim=1)
-        held = functional.softplus(self.module.multiplier)
         excess = size - self.recipe.area_target
         others = self.recipe.area * areas[:, 1:].mean(dim=1) if areas.shape[1] > 1 else torch.zeros_like(size)
-        return held.detach() * excess - held * excess.detach() + others
+        return held.detach() * excess - held * excess.detach() + STIFFNESS / 2 * excess.square() + others
 
     def _variations(self, variations: Tensor) -> Tensor:
         """Of a cross-batch their sum, as published, which grows with the batch; else their mean."""

@@ -38,8 +38,8 @@ class Recipe:
         negatives: other classes a picture.
         cross_entropy, area, variation: weights of the three terms.
         exponent: of the area.
-        area_target: above which a multiplier λ ≥ 0, which ascends, lets no mean of own masks go for long; it takes the
-            place of the area's weight on own maps. None for the weight.
+        area_target: the mean of own masks, at which a multiplier holds them in place of the area's weight on own maps;
+            None for the weight. A ranked mask needs it: the class is kept whatever the size of the own mask.
         optimizer: "adamw"; "sgd" with Nesterov momentum, no weight decay of biases.
         rate: the largest learning rate, of OneCycle.
         weight_decay: of all weights but biases.

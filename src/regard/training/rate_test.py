@@ -67,7 +67,8 @@ def rate_test(
         task: what will be trained.
         optimizer: of the module's parameters; its groups keep the ratios of their rates to the first group's.
         settings: those of the training: the sweep's steps are its first ones, and go on into further epochs.
-        least, greatest: ends of the sweep, both taken exactly.
+        least: where the sweep begins, taken exactly.
+        greatest: where it ends, taken exactly.
         steps: of the sweep, 2 to 500.
         tracked: goes through the steps; a place for progress.
 

@@ -143,10 +143,7 @@ def rates_of_tame(
 ) -> RateTest:
     """The learning-rate range test of a training: what each rate does to the loss, and which one it suggests.
 
-    Args:
-        steps: of the sweep.
-        classifier, photos, recipe, fill, held_out, seed, accumulate, tracked: as in `fit_tame`, which is given the
-            suggestion as its recipe's `rate`.
+    All but `steps`, the length of the sweep, is as in `fit_tame`, which is given the suggestion as its recipe's `rate`.
 
     Raises:
         RegardError: as `fit_tame`.

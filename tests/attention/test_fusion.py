@@ -68,6 +68,16 @@ def test_the_maps_of_some_classes_are_those_among_all(variant, count, seed):
     torch.testing.assert_close(made(features, classes), asked, rtol=0, atol=1e-6 * float(maps.detach().abs().max()))
 
 
+@pytest.mark.parametrize("smoothing", [0, 1])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("count", [1, 2 * CLASSES])
+def test_one_row_of_classes_is_every_picture_s(variant, count, smoothing):
+    made, features = attention(variant, smoothing=smoothing), features_of()
+    shared = classes_of(1, count=count)[0]
+    every = made(features, shared.expand(len(features[0]), -1))
+    assert same(made(features, shared), every, 2e-6)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @settings(max_examples=10)
 @given(images=st.integers(1, 4), seed=st.integers(0, 999))

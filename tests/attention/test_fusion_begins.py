@@ -75,8 +75,8 @@ def test_other_feature_maps_are_refused(features, came):
 
 @pytest.mark.parametrize(
     "classes",
-    [classes_of()[0], classes_of(1), classes_of().float(), classes_of().int(), classes_of(count=0)],
-    ids=["no rows", "another batch", "floats", "int32", "none"],
+    [classes_of()[None], classes_of(1), classes_of().float(), classes_of().int(), classes_of(count=0)],
+    ids=["three axes", "another batch", "floats", "int32", "none"],
 )
 def test_classes_of_another_shape_or_type_are_refused(classes):
     with pytest.raises(TargetError, match="a row a picture"):

@@ -87,7 +87,8 @@ class FusionAttention(nn.Module):
 
         Args:
             features: (B, K_i, h_i, w_i) of each layer, in the order of `channels`.
-            classes: (B, T) int64, the maps wanted of each picture; None for all.
+            classes: (B, T) int64, the maps wanted of each picture; (T,), of every picture, which gathers each row once;
+                None for all.
 
         Returns:
             (B, T, h, w), or (B, C, h, w), on `map_grid` of the features' grids.
@@ -155,7 +156,7 @@ class FusionAttention(nn.Module):
         return f"channels={self.channels}, classes={self.classes}, variant={self.variant!r}{smoothing}"
 
     def _rows(self, classes: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Weights and biases of the classes asked for: (B, T, ΣK) and (B, T), or (C, ΣK) and (C,) of all."""
+        """Weights and biases of the classes asked for: (B, T, ΣK) and (B, T), or (T, ΣK) and (T,) of every picture."""
         weight, bias = self.fuser.weight, self.fuser.bias
         if self.head is not None:
             assert self.bias is not None
@@ -203,16 +204,12 @@ class FusionAttention(nn.Module):
     def _check_classes(self, classes: Tensor | None, pictures: int) -> None:
         if classes is None:
             return
-        if (
-            classes.dim() != 2
-            or classes.dtype is not torch.int64
-            or classes.shape[0] != pictures
-            or not classes.shape[1]
-        ):
+        fits = classes.dim() == 1 or (classes.dim() == 2 and classes.shape[0] == pictures)
+        if not fits or classes.dtype is not torch.int64 or not classes.shape[-1]:
             raise TargetError(
-                "the classes wanted are whole numbers, a row a picture, at least one",
+                "the classes wanted are whole numbers, a row a picture or one for all, at least one",
                 came=f"{classes.dtype} {tuple(classes.shape)} for {pictures} pictures",
-                expected="int64 (B, T), or None for all classes",
+                expected="int64 (B, T) or (T,), or None for all classes",
             )
 
     def _check_start(self, head: Tensor) -> None:
@@ -320,7 +317,7 @@ def _bias_of(convolution: nn.Conv2d) -> Tensor:
 
 
 def _taken(rows: Tensor, classes: Tensor) -> Tensor:
-    """Rows (C, K) of classes (B, T), (B, T, K); unlike indexing, -1 is no class."""
+    """Rows (C, K) of classes (…), (…, K); unlike indexing, -1 is no class."""
     try:
         return functional.embedding(classes, rows)
     except IndexError:
@@ -332,10 +329,15 @@ def _taken(rows: Tensor, classes: Tensor) -> Tensor:
 
 
 def _fused(rows: Tensor, features: Tensor, radius: tuple[int, int]) -> Tensor:
-    """Maps of rows (C, K) or (B, T, K) over features (B, K, h, w), in float32 at least: what is added up later."""
-    if rows.dim() == 2:  # all classes: rarely fewer than features
-        return _fine(functional.conv2d(_averaged(features, radius), rows[:, :, None, None]))
-    return _averaged(_fine(torch.einsum("btk,bkhw->bthw", rows, features)), radius)
+    """Maps of rows (T, K) or (B, T, K) over features (B, K, h, w), in float32 at least: what is added up later.
+
+    Averages are taken of the maps or, where these are more, of the features.
+    """
+    if rows.dim() == 3:
+        return _averaged(_fine(torch.einsum("btk,bkhw->bthw", rows, features)), radius)
+    if rows.shape[0] < rows.shape[1]:
+        return _averaged(_fine(functional.conv2d(features, rows[:, :, None, None])), radius)
+    return _fine(functional.conv2d(_averaged(features, radius), rows[:, :, None, None]))
 
 
 def _averaged(maps: Tensor, radius: tuple[int, int]) -> Tensor:

@@ -124,7 +124,8 @@ class TAME(Explainer):
             found = [target.indices(output) for target in question.targets]
             classes = torch.stack([indices for indices in found if indices is not None], dim=1)
             self._check_taught(classes)
-            return Found(self._attention.to(pixels.device)(features, classes), detached(output))
+            asked = classes[0] if bool((classes == classes[:1]).all()) else classes
+            return Found(self._attention.to(pixels.device)(features, asked), detached(output))
 
     def _check_taught(self, classes: Tensor | None) -> None:
         """Refuse rows of their own that saw too few photos."""

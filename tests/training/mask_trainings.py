@@ -49,6 +49,8 @@ def recipe_of(**changed):
     usual = {
         "variant": "tame",
         "count": 2,
+        "smoothing": 0,
+        "area_target": None,
         "start": "drawn",
         "mask": "soft",
         "maps": "own",

@@ -13,9 +13,11 @@ from regard.training.tame_recipe import Recipe
 
 _PAPER = Recipe(
     variant="tame",
+    smoothing=0,
     start="drawn",
     mask="soft",
     maps="cross-batch",
+    area_target=None,
     optimizer="sgd",
     rate=1e-3,
     weight_decay=5e-4,

@@ -57,7 +57,7 @@ class Recipe:
     count: int = 3
     at: Read = "norm"
     gated: bool = False
-    smoothing: int = 0
+    smoothing: int = 1
     start: Start = "head"
     mask: Literal["soft", "ranked"] = "ranked"
     share: float = 0.5
@@ -68,12 +68,12 @@ class Recipe:
     area: float = 2.0
     variation: float = 0.01
     exponent: float = 0.3
-    area_target: float | None = None
+    area_target: float | None = 0.3
     optimizer: Optimizer = "adamw"
-    rate: float = 1e-4
+    rate: float = 5e-5
     weight_decay: float = 1e-4
     bias_rate: float = 1.0
-    epochs: int = 4
+    epochs: int = 2
     batch: int = 16
     augmentation: Augmentation = "flip"
 

@@ -54,7 +54,7 @@ READ_ONE, READ_SMOOTH = "layers and attention, 1 class", "layers and attention, 
 READ_ALL, PUBLISHED = "layers and attention, all classes", "published order, all classes"
 HEADS = ("network", "work", "median ms", "× forward", "budget", "multiplications", "MiB")
 
-Work = dict[str, Callable[[], object]]
+Work = dict[str, Callable[[], tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -135,30 +135,35 @@ def explanations(subject: Subject) -> Work:
         with torch.no_grad():
             return attend(features), logits
 
+    def explained(targets: int | list[int]) -> tuple[Tensor, Tensor]:
+        found = tame(pixels, targets)
+        assert found.logits is not None
+        return found.maps, found.logits
+
     return {
         FORWARD: lambda: _forward(subject),
-        ONE: lambda: tame(pixels, 0),
+        ONE: lambda: explained(0),
         READ_ONE: lambda: attended(lambda features: folded(features, first)),
         READ_SMOOTH: lambda: attended(lambda features: smooth(features, first)),
-        ALL: lambda: tame(pixels, classes),
+        ALL: lambda: explained(classes),
         READ_ALL: lambda: attended(folded),
         PUBLISHED: lambda: attended(partial(published_order, attention)),
     }
 
 
 @torch.no_grad()
-def _forward(subject: Subject) -> Tensor:
-    return subject.classifier.forward(subject.pixels)
+def _forward(subject: Subject) -> tuple[Tensor, Tensor]:
+    """No maps, and the logits."""
+    logits = subject.classifier.forward(subject.pixels)
+    return logits[:, :0], logits
 
 
 def check_equal(subject: Subject, work: Work) -> None:
     """Refuse to compare what does not compute the same."""
-    expected, logits = work[PUBLISHED]()  # type: ignore[misc]
-    one, every = work[ONE](), work[ALL]()
-    assert isinstance(one, regard.Explanation)
-    assert isinstance(every, regard.Explanation)
-    pairs = [(one.maps, expected[:, :1]), (every.maps, expected), (every.logits, logits)]
-    pairs += [(work[READ_ONE]()[0], expected[:, :1]), (work[READ_ALL]()[0], expected)]  # type: ignore[index]
+    expected, logits = work[PUBLISHED]()
+    pairs = [(work[what]()[0], expected[:, :1]) for what in (ONE, READ_ONE)]
+    pairs += [(work[what]()[0], expected) for what in (ALL, READ_ALL)]
+    pairs += [(work[what]()[1], logits) for what in (FORWARD, ONE, ALL)]
     for found, wanted in pairs:
         if float((found.to(wanted) - wanted).abs().max()) > 1e-4 * float(wanted.abs().max()):
             raise SystemExit(f"{subject.classifier.name}: the sides do not compute the same")

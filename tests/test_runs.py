@@ -2,7 +2,9 @@ import csv
 import datetime
 import json
 import os
-from contextlib import suppress
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -232,14 +234,29 @@ def test_a_folder_that_cannot_be_written_is_said_with_what_could_not(broken, fol
     assert "Permission denied" in refusal.value.came
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_only_be_read_is_said(folder):
-    opened(folder)
-    for place in (folder / "log.jsonl", folder):
-        place.chmod(0o500)
-    with pytest.raises(RunError, match="cannot be written"):
+@contextmanager
+def somebody_else():
+    """As a user without rights, where this is root, who may write everywhere; else as the one this is."""
+    own = os.geteuid()
+    try:
+        if own == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def test_a_folder_that_may_only_be_read_is_said():
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "run"
         opened(folder)
-    folder.chmod(0o700)
+        Path(made).chmod(0o755)
+        for place in (folder / "log.jsonl", folder):
+            place.chmod(0o555)
+        with somebody_else(), pytest.raises(RunError, match="cannot be written") as refusal:
+            opened(folder)
+        assert "log.jsonl" in refusal.value.came
+        folder.chmod(0o755)
 
 
 def test_a_file_in_the_way_of_a_folder_is_said(folder):

@@ -18,18 +18,24 @@ LABELS = ["ant", "bee, honey bee", "cat", "crane", "crane"]
 
 
 @pytest.fixture
-def compare(monkeypatch, tmp_path, capsys):
-    """Runs `regard compare …` in an empty directory; gives exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
+def program(monkeypatch, capfd):
+    """Runs `regard …`; gives exit code, standard output, standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["regard", "compare", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["regard", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return ended.value.code or 0, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def compare(monkeypatch, tmp_path, program):
+    """Runs `regard compare …` in an empty directory; gives exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: program("compare", *arguments)
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def tiny(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def evaluate(monkeypatch, tmp_path, capsys):
+def evaluate(monkeypatch, tmp_path, program):
     """Runs `regard evaluate …` in a directory with six photos, of which the tiny classifiers are right about some."""
     known = {"vit": tiny_vit(), "cnn": tiny_cnn()}
     half = tiny_vit(precision="bfloat16")
@@ -70,14 +76,4 @@ def evaluate(monkeypatch, tmp_path, capsys):
     lines = [f"photos/{path.name},{PICTURED[label]},2,4,20,30" for path, label in zip(paths, labels, strict=True)]
     Path("photos.csv").write_text("\n".join(["file,label,x1,y1,x2,y2", *lines, ""]), encoding="utf-8")
 
-    def run(text):
-        monkeypatch.setattr(sys, "argv", ["regard", "evaluate", *shlex.split(text)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return lambda text: program("evaluate", *shlex.split(text))

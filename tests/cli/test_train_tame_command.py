@@ -1,13 +1,10 @@
 """`regard train tame` as a newcomer uses it: photos to a file that the other commands take."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from regard.cli.app import main
 from regard.explainers.tame import TAME, read_card
 from regard.training import mask_training
 
@@ -19,7 +16,7 @@ QUICK = ("--variant", "tame", "--start", "drawn", "--epochs", 2, "--batch", 6)
 
 
 @pytest.fixture
-def cli(monkeypatch, tmp_path, capsys):
+def cli(monkeypatch, tmp_path, program):
     """Runs `regard train tame …` beside fifteen photos, with tiny classifiers; gives exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     write_folder(Path("photos"), 5)
@@ -33,14 +30,7 @@ def cli(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("regard.models.catalog.load", lambda name, **_: known[name])
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["regard", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return program(*arguments)
 
     run.known = known
     return run
@@ -230,16 +220,3 @@ def test_a_training_without_out_is_wrong_use(cli):
 @pytest.mark.parametrize("arguments", [("--variant", "v5"), ("--epochs", "0"), ("--preset", "mine")], ids=" ".join)
 def test_settings_that_are_none_are_wrong_use(arguments, cli):
     assert train(cli, *arguments)[0] == 2
-
-
-def test_help_has_an_example_and_imports_nothing_heavy():
-    script = (
-        "import sys; sys.argv = ['regard', 'train', 'tame', '--help']\n"
-        "from regard.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'numpy', 'PIL', 'pyarrow'} & set(sys.modules), 'too much'"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Example: regard train tame" in done.stdout

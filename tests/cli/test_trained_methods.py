@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 import regard
-from regard.cli.app import main
 from regard.cli.photos import find_photos
 from regard.compat import import_optional
 from regard.runs import read_run
@@ -20,24 +19,13 @@ from ..explainers.networks import pixels_of
 
 
 @pytest.fixture
-def regard_program(monkeypatch, tiny, tmp_path, capfd):
+def regard_program(monkeypatch, tiny, tmp_path, program):
     """Runs `regard …` in a folder with a photo, `vit.tame` and `cnn.tame`; exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     for name in ("vit", "cnn"):
         drawn(tiny[name]).save(tmp_path / f"{name}.tame")
     drawn(tiny["vit"], photos=3).save(tmp_path / "poor.tame")
-
-    def run(text):
-        monkeypatch.setattr(sys, "argv", ["regard", *shlex.split(text)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return lambda text: program(*shlex.split(text))
 
 
 def test_explain_reads_an_attention_from_its_file(regard_program, tiny, tmp_path):

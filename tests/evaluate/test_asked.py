@@ -249,7 +249,10 @@ def test_a_folder_and_a_file_of_something_else_are_refused(convolutional, tmp_pa
 def test_a_trained_method_without_a_file_is_the_shipped_one_and_then_among_all(convolutional, tmp_path, monkeypatch):
     file = tmp_path / "it.txt"
     file.write_text("learnt 3")
-    shipped = lambda classifier: file if classifier is convolutional else None  # noqa: E731
+
+    def shipped(classifier):
+        return file if classifier is convolutional else None
+
     monkeypatch.setattr(Learnt, "shipped", shipped, raising=False)
     (asked,) = methods_asked(["learnt:scale=2"], convolutional)
     assert (asked.text, asked.file, asked.settings) == ("learnt:scale=2", file, {"scale": 2.0})

@@ -182,7 +182,15 @@ def test_a_network_in_bfloat16_has_the_maps_of_the_same_attention():
     assert not found.equal(expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no second device")
+def test_the_attention_is_sent_where_the_pixels_are(classifier, monkeypatch):
+    tame, sent = regard.TAME(classifier, drawn(classifier)), []
+    plain = tame._attention.to
+    monkeypatch.setattr(tame._attention, "to", lambda device: sent.append(device) or plain(device))
+    tame(pixels_of(), [0])
+    assert sent == [torch.device("cpu")]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: no other device computes beside the CPU")
 def test_the_attention_follows_its_classifier_to_another_device():
     classifier = classifier_of(vit())
     tame = regard.TAME(classifier, drawn(classifier))

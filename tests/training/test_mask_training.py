@@ -22,7 +22,10 @@ def area_of(mask, exponent=0.3):
 def variation_of(mask):
     """Plain loops over neighbours and borders; half of it, as it is divided by 2 B."""
     rows, columns = mask.shape
-    at = lambda y, x: float(mask[y, x])  # noqa: E731
+
+    def at(y, x):
+        return float(mask[y, x])
+
     total = sum((at(y + 1, x) - at(y, x)) ** 2 for y in range(rows - 1) for x in range(columns))
     total += sum((at(y, x + 1) - at(y, x)) ** 2 for y in range(rows) for x in range(columns - 1))
     border = [at(0, x) for x in range(columns)] + [at(rows - 1, x) for x in range(columns)]
@@ -71,10 +74,14 @@ def test_the_loss_is_the_formula_in_plain_loops(maps, fill):
         rough = sum(variations) if maps == "cross-batch" else sum(variations) / len(variations)
         expected = 1.5 * float(cross) + 2.0 * sum(areas) / len(areas) + 0.01 * rough
         assert float(losses[place].detach()) == pytest.approx(expected, rel=1e-4)
-        assert float(components["cross-entropy"][place]) == pytest.approx(float(cross), rel=1e-4)
-        assert float(components["area"][place]) == pytest.approx(area_of(every[place, mine]), rel=1e-4)
-        assert float(components["variation"][place]) == pytest.approx(variation_of(every[place, mine]), rel=1e-4)
-        assert float(components["own mask"][place]) == pytest.approx(float(every[place, mine].mean()), rel=1e-5)
+        assert float(components["cross-entropy"][place].detach()) == pytest.approx(float(cross), rel=1e-4)
+        assert float(components["area"][place].detach()) == pytest.approx(area_of(every[place, mine]), rel=1e-4)
+        assert float(components["variation"][place].detach()) == pytest.approx(
+            variation_of(every[place, mine]), rel=1e-4
+        )
+        assert float(components["own mask"][place].detach()) == pytest.approx(
+            float(every[place, mine].mean()), rel=1e-5
+        )
 
 
 def with_constant_maps(value, **changed):
@@ -109,7 +116,10 @@ def test_masking_prepared_pixels_is_masking_colours():
     """Check 13: un-normalise, multiply, normalise again."""
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     colours, mask = torch.rand(2, 3, 8, 8), torch.rand(2, 1, 8, 8)
-    normal = lambda values: (values - mean.view(3, 1, 1)) / std.view(3, 1, 1)  # noqa: E731
+
+    def normal(values):
+        return (values - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
     masked = black(mean.tolist(), std.tolist())(normal(colours), mask)
     assert torch.allclose(masked, normal(mask * colours), atol=1e-5)
 

@@ -134,6 +134,11 @@ class FusionAttention(nn.Module):
             self.branches[-1].start_as_identity()
 
     @torch.no_grad()
+    def raise_by(self, amount: float) -> None:
+        """Add a number to the maps of all classes, by their biases."""
+        (self.fuser.bias if self.bias is None else self.bias).add_(amount)
+
+    @torch.no_grad()
     def folded(self) -> FusionAttention:
         """A copy for inference that gives what this module gives in eval mode, with less to do.
 

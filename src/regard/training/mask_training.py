@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,12 +19,15 @@ from regard.models.classifier import Classifier
 from regard.models.features import Features
 from regard.models.stages import read_stages
 from regard.targets import log_probabilities
-from regard.training.masks import ranked_mask, soft_mask
+from regard.training.masks import raise_to_mean, ranked_mask, soft_mask
 from regard.training.steps import seed_for
 from regard.training.tame_recipe import Recipe
 
 STIFFNESS = 20.0
 """How firmly the size of a mask is held, besides the multiplier, which alone would swing about the target."""
+
+FIRST = 64
+"""Photos that say where own masks begin; the multiplier does the rest."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,23 @@ class MaskTraining:
             pictures = list(pool.map(lambda index: self._picture(index, epoch), indices))
         return Batch(torch.cat(pictures).to(self.classifier.device), torch.stack([*map(self._others, indices)]))
 
+    @torch.no_grad()
+    def begin_at_target(self) -> None:
+        """Raise or lower all maps such that own masks begin at the mean they will be held at; of FIRST photos.
+
+        Class activation maps are parts of logits, far above zero, where σ would begin near one and stay there.
+        """
+        assert self.recipe.area_target is not None
+        attention = copy.deepcopy(self.module.attention).eval()  # batch statistics are left as they were
+        own, count = [], min(self.examples, FIRST)
+        for start in range(0, count, self.recipe.batch):
+            features, classes = self._read(self.batch(range(start, min(start + self.recipe.batch, count)), 0).pixels)
+            own.append(attention(features, classes[:, None]).flatten())
+        self.module.attention.raise_by(raise_to_mean(torch.cat(own), self.recipe.area_target))
+
     def losses(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         recipe, pixels = self.recipe, batch.pixels
-        with torch.no_grad(), self.classifier.untouched():
-            features, output = read_stages(self.classifier, self.stages, pixels, gated=recipe.gated)
-        assert output.logits is not None
-        own = output.logits.argmax(dim=1)
+        features, own = self._read(pixels)
         maps = self.module.attention(features, self._classes(own, batch.others.to(own.device)))
         masks = maps.float().sigmoid()
         place = torch.arange(len(own), device=own.device) if recipe.maps == "cross-batch" else torch.zeros_like(own)
@@ -116,6 +131,13 @@ class MaskTraining:
         loss = recipe.cross_entropy * cross + self._areas(areas, size) + recipe.variation * self._variations(variations)
         own_area, own_variation = areas.gather(1, place[:, None])[:, 0], variations.gather(1, place[:, None])[:, 0]
         return loss, {"cross-entropy": cross, "area": own_area, "variation": own_variation, "own mask": size}
+
+    def _read(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features of the layers, and the classes that the classifier takes the pictures for (b,)."""
+        with torch.no_grad(), self.classifier.untouched():
+            features, output = read_stages(self.classifier, self.stages, pixels, gated=self.recipe.gated)
+        assert output.logits is not None
+        return features, output.logits.argmax(dim=1)
 
     def _picture(self, index: int, epoch: int) -> Tensor:
         """A prepared picture (1, 3, H, W), cropped and flipped by draws of its own."""

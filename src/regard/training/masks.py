@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -34,3 +36,19 @@ def ranked_mask(maps: Tensor, frame: tuple[int, int], share: float, width: float
     threshold = values.kthvalue(max(1, hidden), dim=1).values
     scale = width * values.std(dim=1, correction=0) + torch.finfo(torch.float32).eps
     return ((large - threshold.view(-1, 1, 1, 1)) / scale.view(-1, 1, 1, 1)).sigmoid()
+
+
+def raise_to_mean(maps: Tensor, mean: float) -> float:
+    """The number s with which the mean of σ(c + s) is as asked, by halving an interval.
+
+    Args:
+        maps: c, of any shape.
+        mean: above 0 and below 1.
+    """
+    values = maps.detach().double()
+    ends = math.log(mean) - math.log1p(-mean)  # where all of c is zero
+    low, high = ends - float(values.max()), ends - float(values.min())
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float((values + middle).sigmoid().mean()) < mean else (low, middle)
+    return (low + high) / 2

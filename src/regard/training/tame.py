@@ -25,6 +25,7 @@ from regard.training.processes import Processes
 from regard.training.rate_test import STEPS, RateTest, rate_test
 from regard.training.surveyed import Surveyed, Tracked, digest_of
 from regard.training.tame_plan import Plan
+from regard.training.tame_presets import preset
 from regard.training.tame_recipe import Recipe
 
 COMMAND = "train-tame"
@@ -79,7 +80,7 @@ def fit_tame(
         RunError: the run folder holds something else.
         NotFiniteError: a loss or weight is no number any more.
     """
-    plan = Plan.of(classifier, recipe or Recipe(), fill, seed)
+    plan = Plan.of(classifier, recipe or preset("default", classifier)[0], fill, seed)
     settings = plan.settings(accumulate)
     marks = [fingerprint(photo) for photo in photos]
     processes = Processes.of(classifier.device)
@@ -148,7 +149,7 @@ def rates_of_tame(
     Raises:
         RegardError: as `fit_tame`.
     """
-    plan = Plan.of(classifier, recipe or Recipe(), fill, seed)
+    plan = Plan.of(classifier, recipe or preset("default", classifier)[0], fill, seed)
     marks = [fingerprint(photo) for photo in photos]
     with frozen(classifier):
         learnt, _, _ = plan.survey(photos, marks, held_out, tracked)

@@ -101,8 +101,8 @@ class Plan:
         return learnt, judged, unreadable
 
     def task(self, learnt: Surveyed) -> MaskTraining:
-        """The task of the loop."""
-        return MaskTraining(
+        """The task of the loop; an attention that starts from the head has its area at the target from the start."""
+        task = MaskTraining(
             self.classifier,
             self.stages,
             self.attention,
@@ -112,6 +112,9 @@ class Plan:
             self.fill,
             self.seed,
         )
+        if self.recipe.start == "head" and self.recipe.area_target is not None:
+            task.begin_at_target()
+        return task
 
     def card(self, learnt: Surveyed, training: Mapping[str, Any]) -> Card:
         """What the file will say, but for the figures."""

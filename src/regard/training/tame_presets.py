@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+import torch
+from torch import nn
+
 from regard.errors import UnsupportedError
 from regard.fills import Fill, black, training_mean
 from regard.models.classifier import Classifier
+from regard.models.stages import read_stages, stages_of
 from regard.training.tame_recipe import Recipe
 
 _PAPER = Recipe(
@@ -26,10 +30,14 @@ _PAPER = Recipe(
     augmentation="crop",
 )
 
+_DRAWN = Recipe(start="drawn", rate=1e-3, edge=0.3)
+"""Where there is no class activation map to start from: steps twenty times as long, and an edge that more can pass."""
+
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {"default": Recipe(), "paper": _PAPER, "paper-v1": replace(_PAPER, bias_rate=2.0)}
 )
-"""`paper` is T-TAME's (arXiv 2403.04523), `paper-v1` TAME's (arXiv 2301.07407), which differs in the rate of biases.
+"""`default` is for networks that pool a feature map for a linear layer; `preset` says what others begin with.
+`paper` is T-TAME's (arXiv 2403.04523), `paper-v1` TAME's (arXiv 2301.07407), which differs in the rate of biases.
 
 Neither brings back what was a fault: the classifier is in eval mode throughout."""
 
@@ -44,7 +52,10 @@ PUBLISHED_LAYERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def preset(name: str, classifier: Classifier) -> tuple[Recipe, Fill]:
-    """A recipe by name, and the fill that goes with it.
+    """A recipe by name, as it fits a classifier, and the fill that goes with it.
+
+    The default begins as the class activation map where a linear head reads the channels of the last stage; elsewhere,
+    as on transformers, at random, with longer steps and a wider edge, and without a linear head with rows of its own.
 
     The published ones read `PUBLISHED_LAYERS` of the three networks they were made for, of any other what the rule
     gives; and fill transformers with the training set's mean colour, all others with black, as the default does all.
@@ -61,7 +72,20 @@ def preset(name: str, classifier: Classifier) -> tuple[Recipe, Fill]:
     preparation, recipe = classifier.preparation, RECIPES[name]
     dark = black(preparation.mean, preparation.std)
     if name == "default":
-        return recipe, dark
+        return _fitting(recipe, classifier), dark
     layers = None if classifier.source is None else PUBLISHED_LAYERS.get(classifier.source.architecture)
     fill = dark if classifier.tokens is None else training_mean(preparation.channels)
     return replace(recipe, layers=layers), fill
+
+
+def _fitting(recipe: Recipe, classifier: Classifier) -> Recipe:
+    """The default as it is, where a linear head reads the last stage's channels; else `_DRAWN`, of rows that can be."""
+    head = classifier.head_module()
+    if not isinstance(head, nn.Linear):
+        return replace(_DRAWN, variant="tame")
+    if classifier.tokens is not None:
+        return _DRAWN
+    last = stages_of(classifier, 1)
+    with classifier.untouched(), torch.no_grad():
+        (features,), _ = read_stages(classifier, last, classifier.picture())
+    return recipe if features.shape[1] == head.in_features else _DRAWN

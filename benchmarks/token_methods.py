@@ -1,6 +1,6 @@
 """What the methods for vision transformers cost beside the ways they replace.
 
-    python benchmarks/transformers.py --write docs/benchmarks/transformers.md
+    python benchmarks/token_methods.py --write docs/benchmarks/token_methods.md
 
 Times are medians of rounds in one run; ratios are taken within a round, and only ratios mean something. Token
 ablation is compared with captum's FeatureAblation on the same patches, one picture, one target (of 10 targets

@@ -70,6 +70,8 @@ CASES = (
     Case("default, untrained", trained=False),
     Case("without smoothing", {"smoothing": 0}),
     Case("without smoothing, untrained", {"smoothing": 0}, trained=False, only=LITE),
+    Case("smoothing 2, untrained", {"smoothing": 2}, trained=False, only=LITE),
+    Case("smoothing 3, untrained", {"smoothing": 3}, trained=False, only=LITE),
     Case("start at random", DRAWN, seeds=SEEDS, only=LITE),
     Case("rows of their own", {"variant": "tame"}, seeds=SEEDS),
     Case("rows of their own, start at random", {"variant": "tame", **DRAWN}, only=LITE),

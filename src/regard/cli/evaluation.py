@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from regard.evaluate.judge import Entrant, Protocol
     from regard.evaluate.known_photo import KnownPhoto
     from regard.evaluate.plan import Planned
+    from regard.fills import Fill
     from regard.models.classifier import Classifier
     from regard.runs import Run
 
@@ -85,10 +86,22 @@ def judge_all(results: Run, asked: Evaluation, lists: Sequence[Lists]) -> dict[s
         )
         plans = planned(each.entrants, counted, asked.protocol, asked.slow_photos, asked.again_photos)
         filled = pass_seconds(subject, asked.protocol.fill) if asked.protocol.reads("curves") else 0.0
+        _say_other_fills(each.entrants, asked.protocol.fill)
         left, compared = still_to_do(results.rows(), plans, asked.protocol)
         _announce_plan(left, plans, compared, (seconds, filled))
         _contest(results, plans, asked.protocol, (seconds, filled))
     return gates
+
+
+def _say_other_fills(entrants: Sequence[Entrant], fill: Fill) -> None:
+    """Say of each trained method whose masks learnt with another fill than the one it is judged with."""
+    from regard.explainers.tame import TAME
+
+    for entrant in entrants:
+        if isinstance(entrant.explainer, TAME):
+            learnt = entrant.explainer.trained.card.training.get("fill", repr(fill))
+            if learnt != repr(fill):
+                announce(f"{entrant.name} was trained with {learnt}, and is judged with {fill!r}: see --fill")
 
 
 def _answers(results: Run, subject: Classifier, photos: Sequence[KnownPhoto], seconds: float) -> list[Answered]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from regard.cli.out_file import check_out
 from regard.cli.output import announce, print_json
 
 
@@ -31,15 +32,11 @@ def export(
     """
     from dataclasses import asdict
 
-    from regard.errors import FileFormatError
     from regard.explainers.tame import TAME
     from regard.explainers.tame_export import export_onnx
     from regard.models.catalog import load
 
-    if out.suffix != ".onnx":
-        raise FileFormatError("an ONNX file ends in .onnx", came=str(out))
-    if out.exists() and not force:
-        raise FileFormatError(f"{str(out)!r} is there already", remedy="choose another name, or --force to replace it")
+    check_out(out, force, ".onnx")
     tame = TAME.load(file, load(classifier, weights=weights))
     announce(f"writing {tame.classifier.name} and its attention as ONNX; a minute for large networks")
     written = export_onnx(tame, out)

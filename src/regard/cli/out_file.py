@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def check_out(out: Path, force: bool) -> None:
+def check_out(out: Path, force: bool, ending: str = ".safetensors") -> None:
     """Refuse before slow work what could not be written after it.
 
     Raises:
@@ -13,11 +13,11 @@ def check_out(out: Path, force: bool) -> None:
     """
     from regard.errors import FileFormatError
 
-    if out.suffix != ".safetensors":
-        raise FileFormatError("the name of a file to write ends in .safetensors", came=str(out))
-    if out.is_dir() or not out.parent.is_dir():
-        raise FileFormatError(
-            f"{str(out)!r} cannot be written: {'it' if out.is_dir() else str(out.parent)!r} is no folder"
-        )
+    if out.suffix != ending:
+        raise FileFormatError(f"the name of a file to write ends in {ending}", came=str(out))
+    if out.is_dir():
+        raise FileFormatError(f"{str(out)!r} cannot be written: it is a folder")
+    if not out.parent.is_dir():
+        raise FileFormatError(f"{str(out)!r} cannot be written: {str(out.parent)!r} is no folder")
     if out.exists() and not force:
         raise FileFormatError(f"{str(out)!r} is there already", remedy="choose another name, or --force to replace it")

@@ -51,10 +51,10 @@ def tame(
         typer.Option(help="Whose maps are kept small: the own class's, some others' too, or all of the batch."),
     ] = None,
     negatives: Annotated[int | None, typer.Option(min=1, help="Other classes for each photo.")] = None,
-    area: Annotated[float | None, typer.Option(min=0, help="Weight of the maps' area.")] = None,
+    area: Annotated[float | None, typer.Option(min=0, help="Weight of the maps' area, in place of a target.")] = None,
     area_target: Annotated[
         float | None,
-        typer.Option("--area-target", help="Mean mask, held by a multiplier in place of a weight."),
+        typer.Option("--area-target", help="Mean of own masks, held by a multiplier in place of a weight."),
     ] = None,
     fill: Annotated[
         str | None, typer.Option(help="What hidden pixels become: black, training-mean, mean, blur, noise.")
@@ -88,8 +88,10 @@ def tame(
 
     Example: regard train tame photos/ --classifier regard:efficientnet-lite0 --out my-tame.safetensors
     """
+    from dataclasses import replace
+
     from regard.errors import UnsupportedError
-    from regard.evaluate.asked import fill_called
+    from regard.evaluate.asked import fill_called, fill_name
     from regard.evaluate.photos import read_photos
     from regard.models.catalog import load
     from regard.training import preset as recipe_called
@@ -117,7 +119,8 @@ def tame(
         "epochs": epochs,
         "batch": batch,
     }
-    recipe = _changed(usual, asked)
+    weighed = replace(usual, area_target=None) if area is not None else usual
+    recipe = _changed(weighed, asked)
     chosen_fill = usual_fill if fill is None else fill_called(fill, subject.preparation)
     common: dict[str, Any] = {
         "recipe": recipe,
@@ -138,7 +141,7 @@ def tame(
     if as_json:
         print_json(_summary(trained, epochs_done, out, folder))
     else:
-        _print_summary(trained, epochs_done, out, classifier)
+        _print_summary(trained, epochs_done, out, classifier, fill_name(chosen_fill, subject.preparation))
     raise typer.Exit(1 if trained.trained.card.training["photos_unreadable"] else 0)
 
 
@@ -248,7 +251,7 @@ def _summary(trained: TAME, epochs: list[dict[str, Any]], out: Path, folder: Pat
     }
 
 
-def _print_summary(trained: TAME, epochs: list[dict[str, Any]], out: Path, classifier: str) -> None:
+def _print_summary(trained: TAME, epochs: list[dict[str, Any]], out: Path, classifier: str, fill: str) -> None:
     card = trained.trained.card
     training = card.training
     left_out = training["photos_unreadable"]
@@ -264,7 +267,8 @@ def _print_summary(trained: TAME, epochs: list[dict[str, Any]], out: Path, class
     )
     print(f"written to {out}; explain with it: regard explain PHOTO --classifier {classifier} --method tame:{out}")
     print(
-        f"judge it on photos it has not seen: regard evaluate PHOTOS --classifier {classifier} --methods tame:{out},…"
+        f"judge it on photos it has not seen: regard evaluate PHOTOS --classifier {classifier} --fill {fill} "
+        f"--methods tame:{out},…"
     )
 
 

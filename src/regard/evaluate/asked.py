@@ -161,6 +161,12 @@ def fill_called(name: str, preparation: Preparation) -> Fill:
     return made[name]()
 
 
+def fill_name(fill: Fill, preparation: Preparation) -> str:
+    """Which of `FILLS` one is, with its usual settings; else what it says of itself."""
+    named = (name for name in FILLS if fill_called(name, preparation) == fill)
+    return next(named, repr(fill))
+
+
 def _every(classifier: Classifier) -> list[MethodAsked]:
     """Without what does not fit; one whose package is missing stays, and says so when it is made."""
     fitting = []

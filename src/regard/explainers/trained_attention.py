@@ -8,6 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -201,7 +202,8 @@ def _card(header: Mapping[str, Any], file: Path) -> Card:
 def _unfilled(card: Card, classifier: Classifier) -> FusionAttention:
     """An attention as the card describes it, with weights that are still to be filled in."""
     head = head_of(classifier, card.variant)
-    return FusionAttention(card.channels, card.classes, card.variant, head=head, smoothing=card.smoothing)
+    with torch.random.fork_rng(devices=[]):
+        return FusionAttention(card.channels, card.classes, card.variant, head=head, smoothing=card.smoothing)
 
 
 def _stage(classifier: Classifier, layer: str, at: At) -> Features:

@@ -206,10 +206,14 @@ class Classifier:
 
         Kept until a weight is changed; see `weights.state`.
         """
+        if self._hashed is None or self._hashed[0] != state(self._weights()):
+            return self.hash_anew()
+        return self._hashed[1]
+
+    def hash_anew(self) -> str:
+        """The same from every byte there is now: also what goes past the count of changes is told."""
         weights = self._weights()
-        now = state(weights)
-        if self._hashed is None or self._hashed[0] != now:
-            self._hashed = now, digest(weights, self._meaning())
+        self._hashed = state(weights), digest(weights, self._meaning())
         return self._hashed[1]
 
     def _meaning(self) -> str:

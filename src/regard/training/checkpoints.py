@@ -82,9 +82,9 @@ def newest(run: Run) -> dict[str, Any] | None:
     return None
 
 
-def remove(run: Run) -> None:
-    """Remove all of a run's checkpoints, once its training is finished."""
-    shutil.rmtree(run.folder / _FOLDER, ignore_errors=True)
+def remove(folder: Path) -> None:
+    """Remove all checkpoints in a run's folder, once its training is finished."""
+    shutil.rmtree(folder / _FOLDER, ignore_errors=True)
 
 
 def _loaded(place: Path, content: memoryview) -> dict[str, Any]:

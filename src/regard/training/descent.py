@@ -27,18 +27,21 @@ def optimizer_of(module: Trainee, recipe: Recipe) -> torch.optim.Optimizer:
         recipe: optimizer, rate, weight decay, rate of biases.
     """
     norms = {id(part.weight) for part in module.modules() if isinstance(part, nn.BatchNorm2d)}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in module.named_parameters():
         if parameter.dim() == 0:
-            kind = SCALAR_RATE, 0.0
+            kind = SCALAR_RATE, 0.0, True
         elif name.endswith("bias"):
-            kind = recipe.bias_rate * recipe.rate, 0.0
+            kind = recipe.bias_rate * recipe.rate, 0.0, False
         elif id(parameter) in norms and recipe.optimizer == "adamw":
-            kind = recipe.rate, 0.0
+            kind = recipe.rate, 0.0, False
         else:
-            kind = recipe.rate, recipe.weight_decay
+            kind = recipe.rate, recipe.weight_decay, False
         groups[kind].append(parameter)
-    listed = [{"params": each, "lr": rate, "weight_decay": decay} for (rate, decay), each in groups.items()]
+    listed = [
+        {"params": each, "lr": rate, "weight_decay": decay, "rate_of_its_own": own}
+        for (rate, decay, own), each in groups.items()
+    ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(listed, lr=recipe.rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(listed, lr=recipe.rate)

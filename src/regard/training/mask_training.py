@@ -19,7 +19,7 @@ from regard.models.classifier import Classifier
 from regard.models.features import Features
 from regard.models.stages import read_stages
 from regard.targets import log_probabilities
-from regard.training.masks import raise_to_mean, ranked_mask, soft_mask
+from regard.training.masks import raised_to_mean, ranked_mask, soft_mask
 from regard.training.steps import seed_for
 from regard.training.tame_recipe import Recipe
 
@@ -116,19 +116,21 @@ class MaskTraining:
         for start in range(0, count, self.recipe.batch):
             features, classes = self._read(self.batch(range(start, min(start + self.recipe.batch, count)), 0).pixels)
             own.append(attention(features, classes[:, None]).flatten())
-        self.module.attention.raise_by(raise_to_mean(torch.cat(own), self.recipe.area_target))
+        self.module.attention.raise_by(float(raised_to_mean(torch.cat(own)[None], self.recipe.area_target)))
 
     def losses(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         recipe, pixels = self.recipe, batch.pixels
         features, own = self._read(pixels)
-        maps = self.module.attention(features, self._classes(own, batch.others.to(own.device)))
+        classes = self._classes(own, batch.others.to(own.device))
+        maps = self.module.attention(features, classes)
         masks = maps.float().sigmoid()
         place = torch.arange(len(own), device=own.device) if recipe.maps == "cross-batch" else torch.zeros_like(own)
         picked = maps.gather(1, place.view(-1, 1, 1, 1).expand(-1, 1, *maps.shape[2:]))
         cross = self._cross_entropy(pixels, picked, own)
         areas, variations = area(masks, exponent=recipe.exponent), variation(masks)
         size = picked.float().sigmoid().mean(dim=(1, 2, 3))
-        loss = recipe.cross_entropy * cross + self._areas(areas, size) + recipe.variation * self._variations(variations)
+        weighed = self._areas(areas, size, classes == own[:, None])
+        loss = recipe.cross_entropy * cross + weighed + recipe.variation * self._variations(variations)
         own_area, own_variation = areas.gather(1, place[:, None])[:, 0], variations.gather(1, place[:, None])[:, 0]
         return loss, {"cross-entropy": cross, "area": own_area, "variation": own_variation, "own mask": size}
 
@@ -175,8 +177,8 @@ class MaskTraining:
             logits = self.classifier.forward(self.fill(pixels, mask))
         return -log_probabilities(logits, self.classifier.outputs).gather(1, own[:, None])[:, 0]
 
-    def _areas(self, areas: Tensor, size: Tensor) -> Tensor:
-        """The weighed area (b,), or what holds the own masks' size at its target.
+    def _areas(self, areas: Tensor, size: Tensor, own: Tensor) -> Tensor:
+        """The weighed area (b,), or what holds the own masks' size at its target, and the weighed area of the others.
 
         An augmented Lagrangian, λ · e + ½ · STIFFNESS · e² of the excess e, in which λ ascends while all else descends.
         """
@@ -184,8 +186,9 @@ class MaskTraining:
         if held is None or self.recipe.area_target is None:
             return self.recipe.area * areas.mean(dim=1)
         excess = size - self.recipe.area_target
-        others = self.recipe.area * areas[:, 1:].mean(dim=1) if areas.shape[1] > 1 else torch.zeros_like(size)
-        return held.detach() * excess - held * excess.detach() + STIFFNESS / 2 * excess.square() + others
+        others = (areas * ~own).sum(dim=1) / (~own).sum(dim=1).clamp(min=1)
+        holding = held.detach() * excess - held * excess.detach() + STIFFNESS / 2 * excess.square()
+        return holding + self.recipe.area * others
 
     def _variations(self, variations: Tensor) -> Tensor:
         """Of a cross-batch their sum, as published, which grows with the batch; else their mean."""
@@ -199,13 +202,12 @@ def _plain(pixels: Pixels) -> Tensor:
 
 @contextmanager
 def frozen(classifier: Classifier) -> Iterator[None]:
-    """While the block runs, gradients reach the classifier's pixels and not its weights; then all is as before."""
+    """While the block runs, the classifier is in eval mode, and gradients reach its pixels and not its weights.
+
+    Then all is as before. For a whole training: a backward may run layers again, in the mode that they have then.
+    """
     weights = [*classifier.module.parameters(), *(classifier.head.parameters() if classifier.head is not None else ())]
-    required = [weight.requires_grad for weight in weights]
-    try:
+    with classifier.untouched():
         for weight in weights:
             weight.requires_grad_(False)
         yield
-    finally:
-        for weight, was in zip(weights, required, strict=True):
-            weight.requires_grad_(was)

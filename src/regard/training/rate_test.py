@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,7 +66,8 @@ def rate_test(
 
     Args:
         task: what will be trained.
-        optimizer: of the module's parameters; its groups keep the ratios of their rates to the first group's.
+        optimizer: of the module's parameters. Its groups keep the ratios of their rates to the first group's; those
+            that are marked `rate_of_its_own` keep their rate, and are not the first.
         settings: those of the training: the sweep's steps are its first ones, and go on into further epochs.
         least: where the sweep begins, taken exactly.
         greatest: where it ends, taken exactly.
@@ -92,7 +94,7 @@ def rate_test(
                 if not losses:
                     raise
                 break
-            for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+            for group, ratio in ratios:
                 group["lr"] = rates[number] * ratio
             optimizer.step()
             average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -123,11 +125,13 @@ def _sweep(least: float, greatest: float, steps: int) -> list[float]:
     return [least, *inner, greatest]
 
 
-def _ratios(optimizer: torch.optim.Optimizer) -> list[float]:
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
-    if not rates[0] > 0:
-        raise UnsupportedError("the first group's learning rate is what the others are measured by", came=f"{rates[0]}")
-    return [rate / rates[0] for rate in rates]
+def _ratios(optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any], float]]:
+    """The groups that are swept, each with its rate as a multiple of the first one's."""
+    swept = [group for group in optimizer.param_groups if not group.get("rate_of_its_own")]
+    first = float(swept[0]["lr"]) if swept else 0.0
+    if not first > 0:
+        raise UnsupportedError("the first group's learning rate is what the others are measured by", came=f"{first}")
+    return [(group, float(group["lr"]) / first) for group in swept]
 
 
 def _steepest(rates: list[float], smoothed: list[float], share: int, lowest: int) -> float | None:

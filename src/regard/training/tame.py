@@ -95,6 +95,7 @@ def fit_tame(
     with ExitStack() as stack:
         folder = Path(run) if run is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if not force and finished_run(folder, COMMAND, configuration) is not None:
+            checkpoints.remove(folder)  # one that was killed as it removed them
             return TAME.load(folder / ATTENTION, classifier)
         opened = _opened(folder, configuration, force) if processes.main else None
         stack.enter_context(frozen(classifier))
@@ -196,4 +197,4 @@ def _finish(run: Run, figures: Sequence[Mapping[str, float | None]], facts: Mapp
         ]
     )
     run.finish(**facts)
-    checkpoints.remove(run)
+    checkpoints.remove(run.folder)

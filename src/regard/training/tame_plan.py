@@ -143,7 +143,7 @@ class Plan:
         Raises:
             ClassifierError: a weight or buffer differs.
         """
-        if self.classifier.hash != self.classifier_hash:
+        if self.classifier.hash_anew() != self.classifier_hash:
             raise ClassifierError(
                 f"{self.classifier.name} has changed as it was read, so no attention can belong to it",
                 came="another hash of weights and buffers",

@@ -36,10 +36,11 @@ class Recipe:
             the same picture, too, drawn by its content; "cross-batch", of the classes of all pictures of the batch, as
             published, so that the size of a batch changes the loss.
         negatives: other classes a picture.
-        cross_entropy, area, variation: weights of the three terms.
+        cross_entropy, area, variation: weights of the three terms; where own maps' area is held at a target, the
+            second is that of the others' maps alone.
         exponent: of the area.
         area_target: the mean of own masks, at which a multiplier holds them in place of the area's weight on own maps;
-            None for the weight. A ranked mask needs it: the class is kept whatever the size of the own mask.
+            None for the weight, which closes the mask of a ranked one: there the class is kept whatever its size.
         optimizer: "adamw"; "sgd" with Nesterov momentum, no weight decay of biases.
         rate: the largest learning rate, of OneCycle.
         weight_decay: of all weights but biases.

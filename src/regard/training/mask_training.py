@@ -105,18 +105,17 @@ class MaskTraining:
         return Batch(torch.cat(pictures).to(self.classifier.device), torch.stack([*map(self._others, indices)]))
 
     @torch.no_grad()
-    def begin_at_target(self) -> None:
-        """Raise or lower all maps such that own masks begin at the mean they will be held at; of FIRST photos.
+    def begin_at(self, mean: float) -> None:
+        """Raise or lower all maps such that own masks of FIRST photos have a mean.
 
         Class activation maps are parts of logits, far above zero, where σ would begin near one and stay there.
         """
-        assert self.recipe.area_target is not None
         attention = copy.deepcopy(self.module.attention).eval()  # batch statistics are left as they were
         own, count = [], min(self.examples, FIRST)
         for start in range(0, count, self.recipe.batch):
             features, classes = self._read(self.batch(range(start, min(start + self.recipe.batch, count)), 0).pixels)
             own.append(attention(features, classes[:, None]).flatten())
-        self.module.attention.raise_by(float(raised_to_mean(torch.cat(own)[None], self.recipe.area_target)))
+        self.module.attention.raise_by(float(raised_to_mean(torch.cat(own)[None], mean)))
 
     def losses(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         recipe, pixels = self.recipe, batch.pixels

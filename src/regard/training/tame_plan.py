@@ -101,7 +101,7 @@ class Plan:
         return learnt, judged, unreadable
 
     def task(self, learnt: Surveyed) -> MaskTraining:
-        """The task of the loop; an attention that starts from the head has its area at the target from the start."""
+        """The task of the loop; masks that start from the head begin at the target of their area, else half open."""
         task = MaskTraining(
             self.classifier,
             self.stages,
@@ -112,8 +112,8 @@ class Plan:
             self.fill,
             self.seed,
         )
-        if self.recipe.start == "head" and self.recipe.area_target is not None:
-            task.begin_at_target()
+        if self.recipe.start == "head":
+            task.begin_at(self.recipe.area_target or 0.5)
         return task
 
     def card(self, learnt: Surveyed, training: Mapping[str, Any]) -> Card:

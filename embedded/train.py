@@ -1,4 +1,4 @@
-"""Train the attentions that are shipped with the embedded classifiers; run once, by a maintainer, and kept for the record.
+"""Train the attentions that are shipped with the embedded classifiers; run once, by a maintainer, kept for the record.
 
     python embedded/train.py SHARED_DATA
 

@@ -270,6 +270,15 @@ def test_maps_of_nothing_draw(value, colour, signed):
         assert (panel.images[0].get_array() == colour).all()
 
 
+def test_a_map_that_is_not_there_is_said_and_the_others_are_drawn():
+    whole = explanation_of(1, 2, signs=("hidden", "kept"))
+    whole.maps[0, 1] = nan
+    first, second = panels(figure := drawn(whole.figure()))[1:]
+    assert [text.get_text() for text in first.texts] == []
+    assert [text.get_text() for text in second.texts] == ["no map"]
+    assert "hidden ← → kept" in [axes.get_ylabel() for axes in figure.axes]
+
+
 @pytest.mark.parametrize("value", [inf, -inf, 1e-38, 1e30])
 def test_extreme_maps_draw(value):
     whole = explanation_of(1, 1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from regard.drawing import Panel, PanelRow, draw_comparison, overlay, scale_of
+from regard.explanation import SIGNS
 
 from .test_drawing import COLOUR, PALE, drawn, nan, panels, photos_of
 
@@ -15,7 +16,7 @@ def row_of(title="cdam\na_classifier", targets=2, strongest=1.0, signed=True, se
     maps = torch.randn(targets, 40, 80, generator=torch.Generator().manual_seed(seed)) * strongest
     maps[:, :, :10] = nan
     panels = tuple(Panel(f"ant {place}\n25.0%", values, "compactness 0.5") for place, values in enumerate(maps))
-    return PanelRow(title, "between targets 0.10", panels, scale_of(maps, signed), signed)
+    return PanelRow(title, "between targets 0.10", panels, scale_of(maps, signed), signed, SIGNS)
 
 
 def alike_of(rows, targets=2):
@@ -36,11 +37,16 @@ def words_of(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text()]
 
 
-NO_MAP = PanelRow("grad-cam on a_classifier", "it has no feature map", (), scale_of(torch.zeros(1), False), False)
+NO_MAP = PanelRow(
+    "grad-cam on a_classifier", "it has no feature map", (), scale_of(torch.zeros(1), False), False, SIGNS
+)
 
 
 def test_a_comparison_has_the_photo_and_every_map_on_the_row_s_own_scale_with_one_bar_a_row():
-    rows = [row_of(), row_of("rollout\na_classifier", strongest=50.0, signed=False, seed=1)]
+    rows = [
+        replace(row_of(), signs=("hidden", "kept")),
+        row_of("rollout\na_classifier", strongest=50.0, signed=False, seed=1),
+    ]
     figure = compared(*rows)
     assert titles_of(figure) == [
         "A · cdam\na_classifier",
@@ -64,6 +70,8 @@ def test_a_comparison_has_the_photo_and_every_map_on_the_row_s_own_scale_with_on
             assert np.array_equal(axes.images[0].get_array(), expected)
     bars = [axes.get_ylim() for axes in figure.axes if "→" in axes.get_ylabel()]
     assert bars == [(rows[0].scale.vmin, rows[0].scale.vmax), (0.0, rows[1].scale.vmax)]
+    labels = [label for axes in figure.axes if "→" in (label := axes.get_ylabel())]
+    assert labels == ["hidden ← → kept", "attention →"]
 
 
 def test_a_map_of_another_unit_is_drawn_on_its_own_scale():
@@ -136,7 +144,8 @@ def test_all_words_of_a_comparison_lie_within_the_figure_and_on_no_other(size):
     values = torch.rand(size[1], size[0], generator=torch.Generator().manual_seed(0))
     long = "timm:vit_small_patch14_reg4_dinov2.lvd142m"[:40]
     panel = Panel(long + "\n100.0% · score -10.00", values, "compactness 0.99 · Gini 0.99 · scale to 1.2e+03")
-    row = PanelRow("attention-grad-cam\n" + long, "between targets -0.99", (panel,) * 2, scale_of(values, True), True)
+    scale = scale_of(values, True)
+    row = PanelRow("attention-grad-cam\n" + long, "between targets -0.99", (panel,) * 2, scale, True, SIGNS)
     why = replace(NO_MAP, words="it has no feature map to weigh, and much else to say of that " * 12)
     figure = drawn(draw_comparison(photo, [row, why, row], alike_of(3), "photo.jpg"))
     draw = figure.canvas.get_renderer()

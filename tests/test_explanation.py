@@ -75,9 +75,14 @@ def test_a_file_of_format_version_1_is_read_as_it_was_written():
     assert same(Explanation.load(GOLDEN), written_today())
 
 
+def test_a_file_from_before_signs_were_written_has_the_usual_ones():
+    assert "signs" not in header_of(GOLDEN)
+    assert Explanation.load(GOLDEN).signs == ("against the target", "for the target")
+
+
 def test_what_is_written_today_is_format_version_1(tmp_path):
     written_today().save(tmp_path / "new")
-    assert header_of(tmp_path / "new") == header_of(GOLDEN)
+    assert header_of(tmp_path / "new") == header_of(GOLDEN) | {"signs": ["against the target", "for the target"]}
     new, golden = load_file(tmp_path / "new"), load_file(GOLDEN)
     assert new.keys() == golden.keys()
     assert [new[name].dtype for name in sorted(new)] == [golden[name].dtype for name in sorted(new)]
@@ -91,6 +96,7 @@ def test_what_is_written_today_is_format_version_1(tmp_path):
         {"prefix": torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))},
         {"logits": None, "attention": None},
         {"settings": {}, "notes": (), "not_finite": (), "version": "", "signed": False, "per_target": False},
+        {"signs": ("hidden", "kept")},
     ],
     ids=lambda changes: ", ".join(changes) or "all",
 )
@@ -160,7 +166,7 @@ def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
     assert refusal.value.remedy == "upgrade regard"
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Explanation) if field.name not in TENSORS])
+@pytest.mark.parametrize("name", [field.name for field in fields(Explanation) if field.name not in (*TENSORS, "signs")])
 def test_a_header_without_one_of_its_fields_is_refused_as_damaged(name, tmp_path):
     header = header_of(GOLDEN)
     del header[name]

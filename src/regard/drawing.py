@@ -1,6 +1,6 @@
 """Overlays, grids, colour scales. Nothing else in regard draws, and nothing here changes a number.
 
-A signed map is drawn on a scale symmetric about zero (blue against, red for); an unsigned one from
+A signed map is drawn on a scale symmetric about zero (blue below, red above); an unsigned one from
 zero up. Where the map says little the photo shows through, so that colour always means evidence. Maps of
 single pixels are drawn averaged over small cells, on a scale without their extremes, and the bar says so.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SIGNED: Colormap = LinearSegmentedColormap.from_list(
     "regard_signed", ["#08306b", "#1f78c8", "#86c5f4", "#f7f7f7", "#ffab5e", "#e0401b", "#67000d"]
 )
-"""Diverging: blue against, red for, lightness symmetric about zero; told apart by colour-blind eyes."""
+"""Diverging: blue below, red above, lightness symmetric about zero; told apart by colour-blind eyes."""
 UNSIGNED: Colormap = colormaps["inferno"]
 """Sequential and perceptually uniform."""
 
@@ -104,6 +104,7 @@ class PanelRow:
         panels: one a target; none where the method cannot explain the classifier.
         scale: the row's one colour scale, from `scale_of`.
         signed: which colours.
+        signs: what values below and above zero mean, where signed.
     """
 
     title: str
@@ -111,6 +112,7 @@ class PanelRow:
     panels: tuple[Panel, ...]
     scale: Scale
     signed: bool
+    signs: tuple[str, str]
 
 
 def _is_fine(maps: Tensor) -> bool:
@@ -183,9 +185,12 @@ def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = 
         scale = scale_of(explanation.maps[row], explanation.signed)
         _show(grid[row, 0], pictures[row], _photo_title(explanation, row))
         for column in range(columns):
-            drawn = overlay(pictures[row], placed[row][column].numpy(), scale, explanation.signed)
+            values = placed[row][column].numpy()
+            drawn = overlay(pictures[row], values, scale, explanation.signed)
             _show(grid[row, column + 1], drawn, title_of(explanation.targets[row][column]))
-        _bar(figure, list(grid[row]), scale, explanation.signed)
+            if np.isnan(values).all():
+                _words(grid[row, column + 1], 0.5, 0.5, "no map", "center", "center")
+        _bar(figure, list(grid[row]), scale, explanation.signed, explanation.signs)
     shown = "" if columns == explanation.maps.shape[1] else f" · {columns} of {explanation.maps.shape[1]} targets"
     figure.suptitle(
         f"{explanation.method} · {explanation.classifier}{shown}", fontsize=9, x=0.01, ha="left", parse_math=False
@@ -218,7 +223,7 @@ def draw_comparison(photo: Photo, rows: Sequence[PanelRow], alike: Sequence[tupl
         if place in letters:
             axes = [figure.add_subplot(grid[place, column]) for column in range(columns + 1)]
             _draw_row(axes, picture, row, f"{letters[place]} · {row.title}")
-            _bar(figure, axes, row.scale, row.signed)
+            _bar(figure, axes, row.scale, row.signed, row.signs)
         else:
             _write(figure.add_subplot(grid[place, :]), f"{row.title}\n{row.words}", int(size[0] * _LETTERS_AN_INCH))
     for column, (heading, matrix) in enumerate(alike[: columns + 1] if len(letters) > 1 else ()):
@@ -295,12 +300,12 @@ def _draw_matrix(axes: Axes, values: np.ndarray, letters: Sequence[str], heading
     axes.set_title(heading, fontsize=8, parse_math=False)
 
 
-def _bar(figure: Figure, axes: list[Axes], scale: Scale, signed: bool) -> None:
+def _bar(figure: Figure, axes: list[Axes], scale: Scale, signed: bool, signs: tuple[str, str]) -> None:
     """The scale of a row of panels, beside it, and what must be known of it."""
     bar = figure.colorbar(ScalarMappable(scale, SIGNED if signed else UNSIGNED), ax=axes, fraction=0.025, pad=0.01)
     bar.ax.tick_params(labelsize=7)
     bar.ax.locator_params(nbins=5)
-    meaning = "against ← → for" if signed else "attention →"
+    meaning = "{} ← → {}".format(*signs) if signed else "attention →"
     bar.set_label("\n".join(filter(None, [meaning, scale.said])), fontsize=7)
 
 

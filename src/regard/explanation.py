@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = "regard.explanation"
 FORMAT_VERSION = 1
+SIGNS = ("against the target", "for the target")
+"""What values below and above zero mean to most signed methods."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +42,18 @@ class Explanation:
         settings: its settings.
         classifier: the classifier's name.
         classifier_hash: of its weights and preparation.
-        signed: whether values below zero mean evidence against the target.
+        signed: whether values below zero mean the opposite of those above; `signs` says what.
         per_target: whether the method tells targets apart; if not, all T maps of an image are equal.
         attention: the head's attention to the patches (of the class token in the last block, or of a pool),
             (B, heads, h, w), where the method yields it for free.
         prefix: the method's scores of the tokens before the patches, (B, T, P), raw; None where it gives them none.
-        not_finite: the images whose maps hold NaN or infinity; empty unless `on_nan` allowed them.
+        not_finite: the images whose maps hold NaN or infinity: those that `on_nan` allowed, and those with a target
+            that the method gives no map of, which a note says.
         forwards: forward passes spent, in images.
         backwards: backward passes spent, in images times targets.
         notes: what a reader of the maps should know.
         version: of regard.
+        signs: what values below and above zero mean, where the method is signed.
     """
 
     maps: Tensor
@@ -70,6 +74,7 @@ class Explanation:
     backwards: int = 0
     notes: tuple[str, ...] = ()
     version: str = ""
+    signs: tuple[str, str] = SIGNS
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -162,7 +167,7 @@ class Explanation:
             "format_version": FORMAT_VERSION,
             "targets": [[asdict(answer) for answer in row] for row in self.targets],
             "geometries": [asdict(geometry) for geometry in self.geometries],
-            **{name: getattr(self, name) for name in _PLAIN},
+            **{name: getattr(self, name) for name in (*_PLAIN, "signs")},
         }
         path = Path(path)
         unfinished = path.with_name(path.name + ".unfinished")
@@ -213,6 +218,7 @@ def _fields(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[st
     fields |= {name: tensors[name] for name in ("maps", "pictures")}
     fields |= {name: tensors.get(name) for name in ("logits", "attention", "prefix")}
     fields |= {name: tuple(header[name]) for name in ("not_finite", "notes")}
+    fields["signs"] = tuple(header.get("signs", SIGNS))
     fields["targets"] = tuple(tuple(TargetAnswer(**answer) for answer in row) for row in header["targets"])
     fields["geometries"] = tuple(Geometry(**_tuples(geometry)) for geometry in header["geometries"])
     return fields

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +11,11 @@ from torch import nn
 
 from regard.attention import FusionAttention
 from regard.attention.fusion import map_grid
+from regard.training.masks import soft_mask
 
 from ..explainers.networks import same
-from .fusions import CHANNELS, CLASSES, VARIANTS, WIDTH, attention, classes_of, drawn, features_of, replica
+from . import slow
+from .fusions import CHANNELS, CLASSES, GRIDS, VARIANTS, WIDTH, attention, classes_of, drawn, features_of, replica
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
@@ -49,6 +52,26 @@ def test_parameters_are_as_many_as_published(channels, total, ablations):
 def test_the_l_cam_of_resnet_50_has_the_published_parameters_whatever_layers_stand_before():
     for channels in ((2048,), (512, 1024, 2048)):
         assert sum(weight.numel() for weight in FusionAttention(channels, 1000, "l-cam").parameters()) == 2_049_000
+
+
+@pytest.mark.parametrize(
+    ("channels", "sides", "grid"),
+    [
+        ((256, 512, 512), (28, 14, 7), (28, 28)),
+        ((512, 1024, 2048), (28, 14, 7), (28, 28)),
+        ((768, 768, 768), (14, 14, 14), (14, 14)),
+    ],
+    ids=["VGG-16", "ResNet-50", "ViT-B/16"],
+)
+def test_all_classes_have_maps_of_the_published_size(channels, sides, grid):
+    made = FusionAttention(channels, 1000).eval()
+    features = [drawn(2, width, side, side) for width, side in zip(channels, sides, strict=True)]
+    with torch.no_grad():
+        maps = made(features)
+    assert maps.shape == (2, 1000, *grid)
+    masks = soft_mask(maps.flatten(0, 1)[:, None], grid)[:, 0].unflatten(0, (2, 1000))
+    torch.testing.assert_close(masks.double(), 1 / (1 + maps.double().neg().exp()), rtol=1e-6, atol=0)
+    assert bool(((masks > 0) & (masks < 1)).all())
 
 
 def test_tied_rows_cost_parameters_of_the_embedding_s_width_and_the_head_is_not_saved():
@@ -192,6 +215,28 @@ def test_a_change_of_one_cell_stays_within_its_bilinear_support():
     moved = (made(features) != before).any(1)
     assert not moved[1].any()
     assert [row.nonzero()[:, 0].tolist() for row in moved[0]] == [[], [0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2], []]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("smoothing", [0, 1])
+@settings(max_examples=12)
+@given(place=st.integers(0, 2), row=st.integers(0, 5), column=st.integers(0, 3))
+def test_no_change_of_a_cell_reaches_beyond_its_support(variant, smoothing, place, row, column):
+    """Where an impulse, averaged and enlarged in plain loops, is not zero."""
+    made, features = attention(variant, smoothing=smoothing), features_of()
+    read, grids = (2, GRIDS[2:]) if variant == "l-cam" else (0, GRIDS)
+    cell = row % GRIDS[place][0], column % GRIDS[place][1]
+    impulses = [np.zeros((1, 1, *grid)) for grid in grids]
+    if place >= read:
+        impulses[place - read][0, 0, cell[0], cell[1]] = 1
+    before = made(features)
+    lit = sum(slow.resized(part, before.shape[2:])[0, 0] for part in slow.smoothed(impulses, smoothing)) > 0
+    features[place] = features[place].clone()
+    features[place][1, :, cell[0], cell[1]] += 5
+    moved = (made(features) - before).detach().abs().amax(1)
+    assert not moved[0].any()
+    assert not bool((moved[1][torch.from_numpy(~lit)] > 1e-6 * float(before.detach().abs().max())).any())
+    assert bool(moved[1].any()) == (place >= read)
 
 
 @pytest.mark.parametrize(

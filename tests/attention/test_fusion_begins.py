@@ -89,6 +89,21 @@ def test_a_class_that_is_not_there_is_refused_with_the_range(variant, wrong):
     with pytest.raises(TargetError, match="no such class") as refusal:
         attention(variant)(features_of(), torch.tensor([[0], [wrong]]))
     assert refusal.value.expected == "0 to 5"
+    assert refusal.value.came == f"class indices from {min(0, wrong)} to {max(0, wrong)}"
+
+
+@pytest.mark.parametrize("variant", ["tame", "tied"])
+@pytest.mark.parametrize("classes", [[[0], [CLASSES]], [-1, 2]], ids=["of each picture", "of all"])
+def test_a_class_that_is_not_there_never_reaches_the_device(variant, classes, monkeypatch):
+    """A GPU raises no IndexError: its kernel asserts, after which the process cannot use it any more."""
+
+    def assertion(*_):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    made, features = attention(variant), features_of()
+    monkeypatch.setattr("torch.nn.functional.embedding", assertion)
+    with pytest.raises(TargetError, match="no such class"):
+        made(features, torch.tensor(classes))
 
 
 @pytest.mark.parametrize(

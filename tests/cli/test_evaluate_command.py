@@ -10,6 +10,7 @@ from regard.explainers import registry
 from regard.explainers.attention import AttentionMap
 from regard.metrics.of_curves import AverageDrop
 from regard.metrics.of_maps import ClassSensitivity
+from regard.models import catalog
 from regard.runs import read_run
 
 from ..evaluate.pictures import photos_in, tiny_vit
@@ -354,3 +355,14 @@ def test_the_page_speaks_of_curves_only_where_there_are_some(evaluate):
         page = Path(metrics, "table.md").read_text(encoding="utf-8")
         lines = [line for line in page.splitlines() if "urves: " in line]
         assert [line.partition(" steps")[0] + " steps" for line in lines] == beginnings
+
+
+def test_weights_of_ones_own_are_those_that_are_judged(evaluate, monkeypatch):
+    usual, asked = catalog.load, []
+    monkeypatch.setattr(catalog, "load", lambda *given, **more: asked.append(more["weights"]) or usual(*given, **more))
+    code, _, err = evaluate(f"photos.csv --methods attention {FEW} --weights mine.safetensors")
+    assert code == 0, err
+    assert asked == [Path("mine.safetensors")]
+    code, _, err = evaluate("photos.csv --classifier vit,cnn --across-models --weights mine.safetensors")
+    assert code == 2
+    assert "weights are those of one classifier" in err

@@ -147,8 +147,18 @@ def test_a_damaged_photo_becomes_a_row_and_the_rest_is_explained(cli):
         "text.png": "failed",
     }
     assert "damaged" in rows["cut.jpg"]["error"]
-    assert "failed" in out
+    assert err.count("failed: photos/cut.jpg:") == err.count("failed: photos/text.png:") == 1
+    assert "failed" not in out
+    assert out.count("→") == 2
     assert "Traceback" not in err
+
+
+def test_a_run_that_explained_nothing_says_so_once_and_explains_no_colours(cli):
+    Path("text.png").write_text("no picture at all")
+    code, out, err = cli("explain", "text.png", "--run", "here")
+    assert code == 1
+    assert err.count("failed: text.png:") == 1
+    assert out == "index.csv in here\n"
 
 
 def test_a_file_name_that_is_no_unicode_is_explained_under_an_escaped_name(cli):
@@ -237,13 +247,16 @@ def test_the_strongest_place_is_said_in_words():
     import torch
 
     values = torch.zeros(6, 9)
-    assert command.strongest_place(values) == "nowhere"
+    for flat in (0.0, 1.0, -1.0):
+        assert command.strongest_place(values + flat) == "nowhere"
     values[0, 8] = 1.0
     assert command.strongest_place(values) == "upper right"
     values[3, 4] = 2.0
     assert command.strongest_place(values) == "centre"
     values[5, 0] = 3.0
     assert command.strongest_place(values) == "lower left"
+    assert command.strongest_place(values - 3) == "lower left, not above zero"
+    assert command.strongest_place(values - 2.5) == "lower left"
 
 
 def interrupted_after(count, cli, monkeypatch, *arguments):

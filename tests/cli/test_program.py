@@ -65,3 +65,10 @@ def test_an_unknown_option_is_wrong_use(monkeypatch, capsys):
     code, printed = ask(monkeypatch, capsys, "explain", "--nothing")
     assert code == 2
     assert "--nothing" in printed.err
+
+
+def test_the_package_runs_as_the_program():
+    done = subprocess.run([sys.executable, "-m", "regard", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "explain" in done.stdout
+    assert "Usage: python -m regard" in done.stdout

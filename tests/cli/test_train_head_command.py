@@ -157,7 +157,7 @@ def test_a_file_is_not_overwritten_without_force(cli):
 
 WRONG = {
     "no such place": (lambda: {"photos": "nowhere"}, "neither a folder nor a CSV"),
-    "no photos": (lambda: {"photos": Path("empty").mkdir() or "empty"}, "no photos in classes"),
+    "no photos": (lambda: {"photos": Path("empty").mkdir() or "empty"}, "holds no photos"),
     "one class": (lambda: {"photos": table("file,label\na.png,cat\nb.png,cat\n")}, "tells classes apart"),
     "a wrong line": (lambda: {"photos": table("file,label\na.png,cat\nb.png\n")}, "line 3 of 'labels.csv'"),
     "another ending": (lambda: {"out": "mine.pth"}, "ends in .safetensors"),

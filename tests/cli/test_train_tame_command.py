@@ -1,6 +1,8 @@
 """`regard train tame` as a newcomer uses it: photos to a file that the other commands take."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,12 +29,13 @@ def cli(monkeypatch, tmp_path, program):
         "headless": classifier_of(vit(num_classes=0), name="headless"),
         "two layers": classifier_of(vit(num_classes=0, depth=3), head=mlp_head(), name="two layers"),
     }
-    monkeypatch.setattr("regard.models.catalog.load", lambda name, **_: known[name])
+    asked = []
+    monkeypatch.setattr("regard.models.catalog.load", lambda name, **more: asked.append(more) or known[name])
 
     def run(*arguments):
         return program(*arguments)
 
-    run.known = known
+    run.known, run.asked = known, asked
     return run
 
 
@@ -43,12 +46,14 @@ def train(cli, *arguments, photos="photos", classifier="vit", out="mine.safetens
 def test_photos_become_a_file_and_it_says_what_it_costs_and_is_worth(cli):
     code, out, err = train(cli)
     assert code == 0, err
-    assert "photos: 15, of which about 2 held out; steps: about 6; forward passes: about 87" in err  # 15 + 2 (26 + 10)
+    assert (
+        "photos: 15, of which about 2 held out; steps: about 6; forward passes: about 97" in err
+    )  # 15 + 10 + 2 (26 + 10)
     lines = [line.split("\t") for line in out.splitlines() if "\t" in line]
     assert lines[0][:2] == ["epoch", "average drop at 50 %"]
-    assert [line[0] for line in lines[1:]] == ["1", "2"]
-    assert "maps of 0 of 5 classes: those that 20 photos or more were taken for" in out
-    assert "regard explain PHOTO --classifier vit --method tame:mine.safetensors" in out
+    assert [line[0] for line in lines[1:]] == ["0", "1", "2"]
+    assert "figures on the 2 photos held out; epoch 0 is the attention before training" in out
+    assert "note: fewer than 30 photos are held out" in out
     card = read_card(Path("mine.safetensors"))
     assert card.training["recipe"]["epochs"] == 2
     assert card.training["photos"] + card.training["photos_held_out"] == 15
@@ -65,29 +70,33 @@ def test_photos_become_a_file_and_it_says_what_it_costs_and_is_worth(cli):
 
 
 def test_the_default_recipe_gives_maps_of_every_class_that_regard_explain_takes(cli):
-    code, out, err = cli("train", "tame", "photos", "-c", "vit", "--out", "mine.safetensors", "--epochs", 1)
+    code, out, err = cli(
+        "train", "tame", "photos", "-c", "cnn", "--out", "mine.safetensors", "--count", 2, "--epochs", 1
+    )
     assert code == 0, err
+    assert "start head" in err
     assert "maps of all 5 classes" in out
-    code, out, err = cli("explain", "photos/red/0.png", "-c", "vit", "--method", "tame:mine.safetensors")
+    code, out, err = cli("explain", "photos/red/0.png", "-c", "cnn", "--method", "tame:mine.safetensors")
     assert code == 0, err
 
 
 def test_options_change_the_recipe_and_json_holds_every_figure(cli):
     words = "--maps cross-batch --mask soft --area 1.5 --area-target 0.4 --optimizer sgd --rate 0.002 --smoothing 1"
-    more = "--layers blocks.2,blocks.0 --fill blur --seed 4 --held-out 0.3 --accumulate 2 --negatives 3"
+    more = "--layers blocks.2,blocks.0 --fill blur --seed 4 --held-out 0.3 --accumulate 2 --gated"
     code, out, err = train(cli, *words.split(), *more.split(), "--json", "--run", "there")
     said = json.loads(out)
     assert code == 0, err
     recipe = said["training"]["recipe"]
     assert (recipe["maps"], recipe["mask"], recipe["area"], recipe["area_target"]) == ("cross-batch", "soft", 1.5, 0.4)
-    assert (recipe["optimizer"], recipe["rate"], recipe["smoothing"], recipe["negatives"]) == ("sgd", 0.002, 1, 3)
+    assert (recipe["optimizer"], recipe["rate"], recipe["smoothing"], recipe["gated"]) == ("sgd", 0.002, 1, True)
     assert said["layers"] == ["blocks.0", "blocks.2"]
     assert said["training"]["fill"].startswith("Blur")
     assert (said["training"]["seed"], said["training"]["accumulate"], said["run"]) == (4, 2, "there")
     assert said["training"]["photos_held_out"] in (4, 5)  # of each class 0.3 of its photos
-    assert [epoch["epoch"] for epoch in said["epochs"]] == [1, 2]
+    assert [epoch["epoch"] for epoch in said["epochs"]] == [0, 1, 2]
+    assert said["training"]["epoch_chosen"] in (1, 2)
     assert said["figures"] == {
-        name: value for name, value in said["epochs"][said["training"]["epoch_chosen"] - 1].items() if name != "epoch"
+        name: value for name, value in said["epochs"][said["training"]["epoch_chosen"]].items() if name != "epoch"
     }
 
 
@@ -157,13 +166,15 @@ def test_a_finished_training_is_not_done_again_for_another_file(cli, monkeypatch
 
 
 def test_a_rate_test_suggests_and_writes_nothing(cli):
-    code, out, err = cli("train", "tame", "photos", "-c", "cnn", *QUICK, "--layers", "2,5", "--rate-test", "--json")
+    Path("mine.safetensors").write_bytes(b"mine")  # which is not asked for, since nothing is written
+    code, out, err = train(cli, "--layers", "2,5", "--rate-test", "--json", classifier="cnn")
     assert code == 0, err
     said = json.loads(out)
     assert said["rates"][0] == 1e-8
     assert {"suggestion", "tenth_of_minimum", "diverged"} <= said.keys()
     assert "steps: at most 200" in err
-    assert sorted(path.name for path in Path().iterdir()) == ["photos"]
+    assert sorted(path.name for path in Path().iterdir()) == ["mine.safetensors", "photos"]
+    assert Path("mine.safetensors").read_bytes() == b"mine"
 
 
 def test_a_photo_that_cannot_be_read_is_named_and_the_rest_is_learnt(cli):
@@ -198,17 +209,32 @@ WRONG = {
     "an area above one": (("--area-target", "1.5"), {}, "area_target"),
     "no rate": (("--rate", "0"), {}, "rate"),
     "all held out": (("--held-out", "1"), {}, "share of the photos"),
+    "a share that is no number": (("--held-out", "nan"), {}, "share of the photos"),
+    "layers and their count": (("--layers", "blocks.0", "--count", 2), {}, "not both"),
+    "blocks where there are none": (("--at", "block", "--layers", "2,5"), {"classifier": "cnn"}, "--at says"),
+    "a place beside named layers": (("--at", "norm", "--layers", "blocks.0"), {}, "named layers"),
+    "a class token where there is none": (
+        ("--gated", "--layers", "2,5"),
+        {"classifier": "cnn"},
+        "no class token stands before",
+    ),
+    "negatives that do not count": (("--maps", "own", "--negatives", 3), {}, "--maps negatives"),
+    "more stages than there are": (("--count", 4), {}, "--layers A,B"),
+    "an empty folder": ((), {"photos": "empty"}, "'empty' holds no photos"),
     "no such photos": (("--where", "label=violet"), {}, "violet"),
 }
 
 
 @pytest.mark.parametrize(("more", "change", "problem"), WRONG.values(), ids=WRONG)
 def test_wrong_use_is_refused_in_a_sentence(more, change, problem, cli):
+    Path("empty").mkdir()
     code, out, err = train(cli, *more, **change)
     assert (code, out) == (2, "")
     assert problem in err
     assert "Traceback" not in err
+    assert "photos:" not in err  # before its cost is said
     assert not Path("mine.safetensors").exists()
+    assert not Path("regard-runs").exists()
 
 
 def test_a_training_without_out_is_wrong_use(cli):
@@ -220,3 +246,137 @@ def test_a_training_without_out_is_wrong_use(cli):
 @pytest.mark.parametrize("arguments", [("--variant", "v5"), ("--epochs", "0"), ("--preset", "mine")], ids=" ".join)
 def test_settings_that_are_none_are_wrong_use(arguments, cli):
     assert train(cli, *arguments)[0] == 2
+
+
+def steps(out):
+    """What is printed of how to go on, as it would be typed."""
+    return [shlex.split(line.partition(": regard ")[2]) for line in out.splitlines() if ": regard " in line]
+
+
+@pytest.mark.parametrize(
+    ("classifier", "layers", "other"), [("vit", (), "cdam"), ("cnn", ("--layers", "2,5"), "grad-cam")]
+)
+def test_the_steps_it_names_work_as_they_stand_also_where_no_class_has_enough_photos(classifier, layers, other, cli):
+    code, out, err = train(cli, *layers, classifier=classifier, out="my file.safetensors")
+    assert code == 0, err
+    assert "note: the attention will show no map unless forced" in err
+    assert err.index("will show no map") < err.index("before training:")
+    explain, evaluate = steps(out)
+    assert explain[-2:] == ["--method", "tame:my file.safetensors:force=true"]
+    code, _, err = cli(*("photos/red/0.png" if word == "PHOTO" else word for word in explain))
+    assert code == 0, err
+    assert evaluate[-1] == f"tame:my file.safetensors:force=true,{other}"
+    code, out, err = cli(*("photos/red" if word == "PHOTOS" else word for word in evaluate), "--metrics", "compactness")
+    assert code == 0, err
+    assert other in out
+
+
+def test_tied_rows_need_no_force(cli):
+    code, out, err = train(cli, "--variant", "tied", "--area-target", 0.3)
+    assert code == 0, err
+    assert all("force" not in word for step in steps(out) for word in step)
+    assert "unless forced" not in err
+    assert "mean mask (held at 0.3)" in out
+
+
+def test_the_classifier_is_loaded_with_weights_and_precision_and_said_so(cli):
+    code, out, err = train(cli, "--weights", "its own.safetensors", "--precision", "bfloat16")
+    assert code == 0, err
+    assert str(cli.asked[0]["weights"]) == "its own.safetensors"
+    for step in steps(out):
+        assert step[2:8] == ["--classifier", "vit", "--weights", "its own.safetensors", "--precision", "bfloat16"]
+
+
+def test_the_recipe_in_force_is_said_before_the_cost(cli):
+    _, _, err = train(cli, "--count", 2, "--area-target", 0.4)
+    said, cost = err.splitlines()[:2]
+    assert said == (
+        "recipe: tame attention on blocks.1.norm1, blocks.2.norm1, smoothed over 1; start drawn; mask ranked; maps "
+        "4 negatives; area weight 2 of other maps, own masks held at 0.4; fill black; adamw at rate 0.001; epochs 2; "
+        "batch 6"
+    )
+    assert cost.startswith("photos: 15")
+    _, _, err = train(cli, "--gated", "--at", "block", "--area", 1.5, "--maps", "own", out="other.safetensors")
+    assert "on blocks.0, blocks.1, blocks.2 times their class token" in err
+    assert "maps own; area weight 1.5; fill" in err
+
+
+def test_a_count_of_stages_stands_in_place_of_a_presets_layers(cli, monkeypatch):
+    published = {"torchvision:tiny": ("blocks.0", "blocks.1", "blocks.2")}
+    monkeypatch.setattr("regard.training.tame_presets.PUBLISHED_LAYERS", published)
+    source = type("Source", (), {"architecture": "torchvision:tiny"})
+    monkeypatch.setattr(cli.known["vit"], "source", source, raising=False)
+    asked = ("--preset", "paper", "--json", "--batch", 4)
+    for more, layers in (((), ["blocks.0", "blocks.1", "blocks.2"]), (("--count", 1), ["blocks.2.norm1"])):
+        code, out, err = train(cli, *asked, *more, "--force")
+        assert code == 0, err
+        assert json.loads(out)["layers"] == layers
+
+
+def test_epochs_are_said_as_they_come_where_no_terminal_shows_that_it_goes_on(cli, monkeypatch):
+    usual, seen = mask_training.MaskTraining.losses, []
+
+    def noting(self, batch):
+        seen.append(len(said))
+        return usual(self, batch)
+
+    said = []
+    monkeypatch.setattr("regard.cli.train_tame.announce", said.append)
+    monkeypatch.setattr(mask_training.MaskTraining, "losses", noting)
+    _, out, _ = train(cli)
+    table = [line.split("\t") for line in out.splitlines() if "\t" in line][1:]
+    epochs = [line for line in said if "mean mask" in line]
+    for words, line, row in zip(("before training", "epoch 1 of 2", "epoch 2 of 2"), epochs, table, strict=True):
+        assert line.startswith(f"{words}: average drop at 50 % {row[1]}, at 15 % {row[2]}, ")
+        assert line.endswith(f"mean mask {row[-1]}")
+    assert [seen[0], seen[3]] == [said.index(epochs[0]) + 1, said.index(epochs[1]) + 1]  # three steps an epoch
+
+
+def test_on_a_terminal_the_bar_says_that_it_goes_on(cli, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    _, _, err = train(cli)
+    assert "before training" not in err
+
+
+@pytest.mark.parametrize(("after", "said"), [(0.2, True), (0.1, True), (0.05, False)])
+def test_a_training_that_was_worth_nothing_says_so(after, said, cli, monkeypatch):
+    drops = iter([0.1, after, 0.3])
+    names = ("average_drop_15", "increase_in_confidence_50", "increase_in_confidence_15", "own_mask")
+    monkeypatch.setattr(
+        "regard.training.tame.held_out_figures",
+        lambda *_: {"average_drop_50": next(drops), **dict.fromkeys(names, 0.5)},
+    )
+    _, out, _ = train(cli)
+    assert ("no epoch is better than the start" in out) == said
+
+
+def test_figures_of_many_photos_are_not_called_rough_and_one_class_is_said(cli):
+    write_folder(Path("many"), 20)
+    head = cli.known["vit"].head_module()
+    head.bias.data[3] += 100
+    code, out, err = train(cli, "--held-out", 0.5, "--epochs", 1, photos="many")
+    assert code == 0, err
+    assert "figures on the 30 photos held out" in out
+    assert "fewer than 30" not in out
+    assert "all photos are taken for one class" in out
+    assert "takes all 60 photos for one class, 'dog'" in err
+
+
+def test_help_says_whose_the_default_of_every_part_of_a_recipe_is(cli):
+    _, out, _ = cli("train", "tame", "--help")
+    told = " ".join(out.split()).replace("│", " ")
+    parts = re.split(r" (?=--[a-z])", told)
+    of_recipe = "variant layers count at gated smoothing start mask maps negatives area area-target fill optimizer"
+    for name in f"{of_recipe} rate epochs batch".split():
+        own = [part for part in parts if part.startswith(f"--{name} ")]
+        assert any("default: the preset's" in " ".join(part.split()) for part in own), name
+
+
+def test_a_process_that_is_not_the_main_one_says_and_writes_nothing(cli, monkeypatch):
+    monkeypatch.setattr("regard.training.processes.Processes.main", False)
+    monkeypatch.setattr("regard.training.loop.fit", lambda *_, **__: pytest.fail("no run to train in"))
+    monkeypatch.setattr("regard.training.fit_tame", lambda *_, **more: said.append(more.keys()))
+    said = []
+    assert train(cli) == (0, "", "")
+    assert not {"tracked", "heard"} & said[0]
+    assert not Path("mine.safetensors").exists()

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,8 +90,35 @@ def test_a_photo_whose_class_was_hardly_seen_fails_alone(regard_program, tiny, t
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
     code, _, err = regard_program("explain photo.png red.png -c vit -m tame:poor.tame --top 1 --run here")
     assert code == 1
-    assert err.count("failed: this attention has hardly seen") == 2
+    for photo in ("photo.png", "red.png"):
+        assert err.count(f"failed: {photo}: this attention has hardly seen") == 1
     assert regard_program("explain photo.png -c vit -m tame:poor.tame:force=true --top 1 --run there")[0] == 0
+
+
+def test_a_likely_class_that_was_hardly_seen_leaves_the_others_their_maps(regard_program, tiny, tmp_path):
+    trained = drawn(tiny["vit"])
+    order = tiny["vit"](tiny["vit"].prepare("photo.png")).argsort(dim=1, descending=True)[0].tolist()
+    seen = tuple(5 if index == order[0] else 20 for index in range(5))
+    replace(trained, card=replace(trained.card, photos_of_class=seen)).save(tmp_path / "some.tame")
+    code, out, err = regard_program("explain photo.png -c vit -m tame:some.tame --run here")
+    assert code == 0
+    rows = sorted(read_run(tmp_path / "here").rows, key=lambda row: row["place"])
+    assert [row["class_index"] for row in rows] == order[:3]
+    assert [row["status"] for row in rows] == ["no map", "explained", "explained"]
+    assert "training saw 5 photos of it, fewer than 20; force=True" in rows[0]["error"]
+    assert [row["strongest"] is None for row in rows] == [True, False, False]
+    assert Image.open(tmp_path / "here" / rows[0]["picture"]).size[0] > 800
+    assert (err.count("note: photo.png: no map of"), len(err.splitlines())) == (1, 1)
+    lines = out.splitlines()
+    assert lines[1].endswith("%, no map")
+    assert all("%, strongest " in line for line in lines[2:4])
+    assert lines[4].endswith(": red: kept by the mask, blue: hidden by the mask")
+
+
+def test_signed_evidence_is_still_read_as_for_and_against(regard_program):
+    code, out, _ = regard_program("explain photo.png -c vit -m cdam -t ant --run here")
+    assert code == 0
+    assert "red: for the target, blue: against the target" in out
 
 
 def test_compare_sets_attentions_beside_other_methods(regard_program):

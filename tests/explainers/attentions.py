@@ -3,7 +3,8 @@
 import torch
 
 from regard.errors import UnsupportedError
-from regard.explainers.trained_attention import Card, TrainedAttention, head_of
+from regard.explainers.trained_attention import Card, TrainedAttention
+from regard.models.linear_head import head_of
 from regard.models.stages import read_stages, stages_of
 
 from ..attention.fusions import attention

@@ -1,6 +1,7 @@
 """TAME as an explainer: papers/tame.md, checks 27 to 32."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -213,6 +214,66 @@ def test_a_row_of_its_own_that_saw_fewer_than_twenty_photos_is_refused_before_an
         tame(pixels_of())
     forced = regard.TAME(classifier, poor, force=True)(pixels_of(), 1).maps
     assert forced.equal(regard.TAME(classifier, taught)(pixels_of(), 1).maps)
+
+
+def taught(classifier, poor):
+    """An attention that saw 20 photos of each class but for these."""
+    trained = drawn(classifier)
+    seen = tuple(19 if index in poor else 20 for index in range(CLASSES))
+    return replace(trained, card=replace(trained.card, photos_of_class=seen))
+
+
+def test_of_the_likeliest_classes_those_hardly_seen_have_no_map_and_a_note(classifier):
+    pixels = pixels_of(4)
+    order = classifier(pixels).argsort(dim=1, descending=True)
+    poor = int(order[0, 1])
+    expected = regard.TAME(classifier, drawn(classifier))(pixels, regard.top(3))
+    found = regard.TAME(classifier, taught(classifier, {poor}))(pixels, regard.top(3))
+    lost = order[:, :3] == poor
+    assert lost[0].tolist() == [False, True, False]
+    assert found.maps.isnan().flatten(2).all(dim=2).equal(lost)
+    assert found.maps[~lost].equal(expected.maps[~lost])
+    assert found.targets == expected.targets
+    assert found.logits.equal(expected.logits)
+    assert found.not_finite == tuple(lost.any(dim=1).nonzero()[:, 0].tolist())
+    name = "abcde"[poor]
+    assert found.notes == (
+        f"no map of {name!r}: training saw 19 photos of it, fewer than 20; "
+        "force=True (tame:FILE:force=true) shows the map all the same",
+    )
+    one = regard.TAME(classifier, taught(classifier, {poor}))(pixels[:1], regard.top(3))
+    same(one.maps[:, ::2], found.maps[:1, ::2])
+    assert found.figure() is not None
+
+
+def test_a_photo_of_which_nothing_is_left_spoils_no_other(classifier):
+    pixels = pixels_of(6)
+    likeliest = classifier(pixels).argmax(dim=1)
+    poor = int(likeliest[0])
+    tame = regard.TAME(classifier, taught(classifier, {poor}))
+    alone = pixels[likeliest == poor]
+    with pytest.raises(TargetError, match=f"hardly seen the class '{'abcde'[poor]}'") as refusal:
+        tame(alone)
+    assert "force=True" in refusal.value.remedy
+    other = next(index for index in range(CLASSES) if index != poor)
+    mixed = tame(alone, [other, regard.Predicted()])
+    assert mixed.maps[:, 0].isfinite().all()
+    assert mixed.maps[:, 1].isnan().all()
+    with pytest.raises(TargetError, match="hardly seen"):
+        tame(alone, [poor, regard.Predicted(2)])
+    forced = regard.TAME(classifier, taught(classifier, {poor}), force=True)(alone)
+    assert forced.maps.isfinite().all()
+    assert (forced.notes, forced.not_finite) == ((), ())
+
+
+def test_its_colours_say_what_its_mask_does_and_not_what_speaks_for_a_class(classifier, tmp_path):
+    found = regard.TAME(classifier, drawn(classifier))(pixels_of(), 1)
+    found.save(tmp_path / "found")
+    for one in (found, regard.Explanation.load(tmp_path / "found")):
+        assert one.signs == ("hidden by the mask", "kept by the mask")
+        assert [bar for axes in one.figure().axes if "→" in (bar := axes.get_ylabel())] == [
+            "hidden by the mask ← → kept by the mask"
+        ] * 2
 
 
 def test_tied_rows_are_taught_by_every_photo(classifier):

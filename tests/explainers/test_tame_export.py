@@ -103,8 +103,9 @@ def test_class_ids_choose_the_rows(case):
     _, maps = run(case.session, pixels, asked)
     expected = every[torch.arange(2)[:, None], asked]
     assert (maps - expected).abs().max() <= 1e-5
-    with pytest.raises(Exception, match="Gather"):
-        run(case.session, pixels, asked + count)
+    for beyond in (count, -1, -count, -count - 1):
+        with pytest.raises(Exception, match="Gather"):
+            run(case.session, pixels, torch.tensor([[0, 0], [beyond, 0]]))
 
 
 def test_the_file_says_whose_it_is(case):
@@ -122,6 +123,7 @@ def test_the_file_says_whose_it_is(case):
     assert json.loads(said["photos_of_class"]) == [100] * classifier.class_count
     assert json.loads(said["training"])["fill"] == "black"
     assert said["outputs"] == classifier.outputs
+    assert said["maps"] == "before any sigmoid; above zero: kept by the mask, below zero: hidden by the mask"
     shapes = {
         each.name: [dimension.dim_param or dimension.dim_value for dimension in each.type.tensor_type.shape.dim]
         for each in (*model.graph.input, *model.graph.output)

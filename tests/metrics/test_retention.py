@@ -238,6 +238,32 @@ def test_clamping_evidence_against_changes_the_soft_score_and_not_the_binary_one
         assert not torch.allclose(soft.retained[share], other_soft.retained[share], rtol=0.05)
 
 
+@pytest.mark.parametrize(("factor", "constant"), [(4.0, 0.0), (0.03, 0.0), (7.5, -3.1), (1e4, 1e4)], ids=str)
+def test_a_positive_factor_and_a_constant_leave_the_soft_mask_alone(factor, constant):
+    classifier, pixels = classifier_of(cnn()), pixels_of(2)
+    maps = drawn_maps(2, 1, (8, 8)).mul(64).round().div(64)
+    plain, other = (
+        softly_retained(classifier, pixels, given(classifier, pixels, each))
+        for each in (maps, factor * maps + constant)
+    )
+    for share in PAPER:
+        same(other.retained[share], plain.retained[share], 1e-3)
+    opposite = softly_retained(classifier, pixels, given(classifier, pixels, -maps))
+    assert not torch.allclose(opposite.retained[1.0], plain.retained[1.0], rtol=0.05)
+
+
+def test_a_map_is_the_mask_s_logit_so_that_at_half_the_same_places_are_shown_and_weigh_otherwise():
+    """σ keeps the order and not the values: min-max of c and of σ(c)."""
+    classifier, pixels = classifier_of(cnn()), pixels_of(2)
+    maps = 3 * drawn_maps(2, 1, (8, 8))
+    both = [given(classifier, pixels, each) for each in (maps, maps.sigmoid())]
+    hard, same_hard = (curves(classifier, pixels, each, steps=4, level="grid") for each in both)
+    soft, other_soft = (softly_retained(classifier, pixels, each) for each in both)
+    for share in (0.5, 0.15):
+        assert hard.retained[share].equal(same_hard.retained[share])
+    assert not torch.allclose(soft.retained[1.0], other_soft.retained[1.0], rtol=0.05)
+
+
 def test_a_constant_added_everywhere_changes_neither():
     """Min-max forgets it: black is black wherever the map is least."""
     classifier, pixels = classifier_of(cnn()), pixels_of(2)

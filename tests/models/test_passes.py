@@ -248,16 +248,28 @@ def test_other_errors_are_no_question_of_memory(problem):
     assert network.sizes == [4]
 
 
-def test_the_chunk_is_the_budget_over_four_times_the_largest_layer(monkeypatch):
+def test_the_largest_tensor_of_a_chunk_has_at_most_so_many_bytes(monkeypatch):
     network = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
-    bytes_of_a_picture = 4 * (3 + 5) * 32 * 32 * 4
-    monkeypatch.setattr(passes, "CPU_BUDGET", 10 * bytes_of_a_picture + 1)
+    largest_of_a_picture = 5 * 32 * 32 * 4
+    monkeypatch.setattr(passes, "CPU_TENSOR", 10 * largest_of_a_picture + 1)
     assert passes.chunk_size(classifier_of(network), pixels_of(1)) == 10
     assert passes.chunk_size(classifier_of(network), pixels_of(1, (64, 64))) == 2
     assert passes.chunk_size(classifier_of(nn.Sequential(*network)), pixels_of(1, (128, 128))) == 1
-    monkeypatch.setattr(passes, "CPU_BUDGET", 10**12)
+    monkeypatch.setattr(passes, "CPU_TENSOR", 10**12)
     assert passes.chunk_size(classifier_of(nn.Sequential(*network)), pixels_of(1)) == passes.LARGEST_CHUNK
     assert all(not layer._forward_hooks for layer in network)
+
+
+def test_a_chunk_that_keeps_all_is_the_budget_over_all_outputs_twice_or_the_largest_layer_four_times(monkeypatch):
+    deep = nn.Sequential(
+        *[nn.Conv2d(3, 3, 1) for _ in range(9)], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)
+    )
+    outputs = 9 * 3 * 32 * 32 + 3 + 3 + 2
+    monkeypatch.setattr(passes, "CPU_KEPT", 10 * 2 * outputs * 4)
+    assert passes.chunk_size(classifier_of(deep), pixels_of(1), keeps_all=True) == 10
+    flat = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+    monkeypatch.setattr(passes, "CPU_KEPT", 10 * 4 * (3 + 5) * 32 * 32 * 4)
+    assert passes.chunk_size(classifier_of(flat), pixels_of(1), keeps_all=True) == 10
 
 
 def test_chunk_sizes_belong_to_a_network_a_frame_and_a_precision_and_die_with_the_network():
@@ -289,8 +301,8 @@ def test_chunks_of_explainers_are_halved_too(explainer):
 
 def test_passes_that_keep_all_layers_hold_fewer_pictures(monkeypatch):
     network = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(20)], nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    for budget in ("CPU_BUDGET", "CPU_KEPT"):
-        monkeypatch.setattr(passes, budget, 80 * 2 * 3 * 32 * 32 * 4)
+    monkeypatch.setattr(passes, "CPU_TENSOR", 20 * 3 * 32 * 32 * 4)
+    monkeypatch.setattr(passes, "CPU_KEPT", 80 * 2 * 3 * 32 * 32 * 4)
     classifier = classifier_of(network, outputs="embedding")
     assert passes.chunk_size(classifier, pixels_of(1)) == 20
     assert passes.chunk_size(classifier, pixels_of(1), keeps_all=True) == 3

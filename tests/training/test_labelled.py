@@ -54,8 +54,18 @@ def test_train_and_val_are_parts_and_no_classes(tmp_path):
         (["1.png"], "softmax", "no photos in classes"),
         (["train/1.png"], "softmax", "no photos in classes"),
         (["cat/1.png"], "scalar", "measurements stand in a CSV"),
+        (["notes.txt"], "softmax", "holds no photos\n"),
+        (["cat/notes.txt"], "softmax", "holds no photos\n"),
     ],
-    ids=["mixed", "empty class", "no classes", "no classes in parts", "measurements"],
+    ids=[
+        "mixed",
+        "empty class",
+        "no classes",
+        "no classes in parts",
+        "measurements",
+        "no photo",
+        "no photo of any class",
+    ],
 )
 def test_a_folder_that_is_none_of_classes_is_refused(files, outputs, problem, tmp_path):
     with pytest.raises(PhotoError, match=problem):

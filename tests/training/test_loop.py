@@ -363,6 +363,17 @@ def test_a_run_of_other_settings_is_refused(changed, place):
         trained(Fit(), place(), on_epoch=lambda epoch: {})
 
 
+def test_a_run_goes_on_with_checkpoints_at_another_interval(place):
+    begun(place(), 4)
+    task = Fit()
+    trained(task, place(), settings(checkpoint_every=3))
+    whole = Fit()
+    optimizer, schedule = descent(whole, settings())
+    fit(whole, optimizer, schedule, settings(), Run.open(place().folder.with_name("whole"), "train", {}))
+    assert bits(task.module) == bits(whole.module)
+    assert [line["step"] for line in lines(place(), "training")] == [0, 4]
+
+
 @pytest.mark.parametrize("total", [STEPS - 1, STEPS + 1])
 def test_a_schedule_of_another_length_or_optimizer_is_refused_before_the_work(total, place):
     task = Watched()

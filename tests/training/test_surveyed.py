@@ -93,7 +93,7 @@ def test_photos_of_one_content_stay_together_and_another_seed_draws_others():
     assert set(photos.apart(0.2, seed=1)[1].marks) != set(photos.apart(0.2, seed=0)[1].marks)
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.1, float("nan")])
+@pytest.mark.parametrize("share", [0, 1, -0.1, float("nan"), "0.1", None])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ClassifierError, match="held_out is a share"):
         known([4]).apart(share, 0)

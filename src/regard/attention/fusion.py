@@ -165,9 +165,9 @@ class FusionAttention(nn.Module):
         weight, bias = self.fuser.weight, self.fuser.bias
         if self.head is not None:
             assert self.bias is not None
-            head = self.head if classes is None else _taken(self.head, classes)
+            head = self.head if classes is None else functional.embedding(classes, self.head)
             return head @ weight, head @ bias + self.bias
-        return (weight, bias) if classes is None else (_taken(weight, classes), bias[classes])
+        return (weight, bias) if classes is None else (functional.embedding(classes, weight), bias[classes])
 
     def _check_arguments(self, head: Tensor | None) -> None:
         if self.variant not in get_args(Variant):
@@ -215,6 +215,17 @@ class FusionAttention(nn.Module):
                 "the classes wanted are whole numbers, a row a picture or one for all, at least one",
                 came=f"{classes.dtype} {tuple(classes.shape)} for {pictures} pictures",
                 expected="int64 (B, T) or (T,), or None for all classes",
+            )
+        if not torch.compiler.is_exporting():  # a program that is traced knows no values yet
+            self._check_range(classes)
+
+    def _check_range(self, classes: Tensor) -> None:
+        """Before any row is taken: on a GPU one that there is not would end the whole process' use of it."""
+        if ((classes < 0) | (classes >= self.classes)).any():
+            raise TargetError(
+                "there is no such class",
+                came=f"class indices from {int(classes.min())} to {int(classes.max())}",
+                expected=f"0 to {self.classes - 1}",
             )
 
     def _check_start(self, head: Tensor) -> None:
@@ -319,18 +330,6 @@ def _branch(channels: int, width: int, variant: Variant) -> Branch:
 def _bias_of(convolution: nn.Conv2d) -> Tensor:
     assert convolution.bias is not None
     return convolution.bias
-
-
-def _taken(rows: Tensor, classes: Tensor) -> Tensor:
-    """Rows (C, K) of classes (…), (…, K); unlike indexing, -1 is no class."""
-    try:
-        return functional.embedding(classes, rows)
-    except IndexError:
-        raise TargetError(
-            "there is no such class",
-            came=f"class indices from {int(classes.min())} to {int(classes.max())}",
-            expected=f"0 to {len(rows) - 1}",
-        ) from None
 
 
 def _fused(rows: Tensor, features: Tensor, radius: tuple[int, int]) -> Tensor:

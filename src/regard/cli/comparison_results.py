@@ -75,7 +75,7 @@ def _panel_row(row: Compared, columns: Sequence[Column], between_targets: float)
     from regard.drawing import LONGEST, PanelRow, Scale, as_drawn, scale_of, shortened
 
     if row.explanation is None:
-        return PanelRow(row.contender.name, row.why(), (), Scale(1.0, False), False)
+        return PanelRow(row.contender.name, row.why(), (), Scale(1.0, False), False, ("", ""))
     explanation = row.explanation
     classes = [place for place, answer in enumerate(explanation.targets[0]) if answer.index is not None]
     concepts = [place for place in range(len(explanation.targets[0])) if place not in classes]
@@ -87,7 +87,7 @@ def _panel_row(row: Compared, columns: Sequence[Column], between_targets: float)
     panels = tuple(_panel(row, number, column, placed, apart) for number, column in enumerate(columns))
     title = f"{row.contender.method}\n{shortened(row.contender.classifier)}"
     words = "" if math.isnan(between_targets) else f"between targets {_number(between_targets)}"
-    return PanelRow(title, words, panels, scale, explanation.signed)
+    return PanelRow(title, words, panels, scale, explanation.signed, explanation.signs)
 
 
 def _panel(row: Compared, number: int, column: Column, placed: Tensor, apart: Mapping[int, Scale]) -> Panel:

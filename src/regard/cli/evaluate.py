@@ -50,6 +50,9 @@ def evaluate(
     across_models: Annotated[
         bool, typer.Option("--across-models", help="Several classifiers: adds their accuracy; no paired tests.")
     ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights for the one timm: classifier, safetensors or plain torch.")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="Also write the table, as Markdown, to this file.")] = None,
     seed: Annotated[int, typer.Option(help="Of ties, moves, shuffled weights and the bootstrap.")] = 0,
     run: Annotated[
@@ -86,9 +89,9 @@ def evaluate(
     if table is not None and table.is_dir():
         raise UnsupportedError(f"--table {str(table)!r} is a folder", remedy="name a file in it, such as table.md")
     names = listed(classifier) or [DEFAULT]
-    _check_models(names, across_models)
+    _check_models(names, across_models, weights)
     known = read_photos(photos, labels=labels, where=where, boxes=boxes, masks=masks)
-    subjects = [load(name, device=device, precision=precision) for name in names]
+    subjects = [load(name, weights=weights, device=device, precision=precision) for name in names]
     preparation = subjects[0].preparation
     wanted = metrics_asked(metrics or ["all"], preparation, seed)
     asked = Evaluation(
@@ -113,13 +116,18 @@ def evaluate(
     raise typer.Exit(1 if found.failed else 0)
 
 
-def _check_models(names: Sequence[str], across_models: bool) -> None:
-    """Refuse several classifiers that were not meant.
+def _check_models(names: Sequence[str], across_models: bool, weights: Path | None) -> None:
+    """Refuse several classifiers that were not meant, or one file of weights for them.
 
     Raises:
         UnsupportedError: why.
     """
     from regard.errors import UnsupportedError
+
+    if len(names) > 1 and weights is not None:
+        raise UnsupportedError(
+            "--weights are those of one classifier", came=", ".join(names), remedy="name one, or classifier files"
+        )
 
     if len(names) > 1 and not across_models:
         raise UnsupportedError(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from regard.cli.asked import class_asked, concept_asked, described, method_asked
-from regard.cli.output import print_json
+from regard.cli.output import announce, print_json
 from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photos_left, summary
 from regard.cli.photos import find_photos
-from regard.naming import photo_facts
+from regard.naming import photo_facts, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +130,7 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
     explanation.figure([path]).savefig(results.folder / files["picture"], dpi=100)
     results.write_rows(_rows(explanation, path, files))
     for note in explanation.notes:
-        print(f"note: {path.name}: {note}", file=sys.stderr)
+        announce(printable(f"note: {path.name}: {note}"))
     return True
 
 
@@ -146,38 +145,54 @@ def _rows(explanation: Explanation, path: Path, files: dict[str, str]) -> list[d
             "class_index": answer.index,
             "score": answer.score,
             "probability": answer.probability,
-            "strongest": strongest_place(explanation.maps[0, place]),
-            "status": "explained",
-            "error": None,
+            **_drawn(explanation, place),
             **files,
         }
         for place, answer in enumerate(explanation.targets[0])
     ]
 
 
+def _drawn(explanation: Explanation, place: int) -> dict[str, Any]:
+    """What a row says of its map; the notes say why a method gives none."""
+    values = explanation.maps[0, place]
+    if bool(values.isnan().all()):
+        return {"strongest": None, "status": "no map", "error": printable("\n".join(explanation.notes))}
+    return {"strongest": strongest_place(values), "status": "explained", "error": None}
+
+
 def strongest_place(values: Tensor) -> str:
-    """Where a map (h, w) has its largest value, in words; "nowhere" if it has no positive one."""
+    """Where a map (h, w) has its largest value, in words; "nowhere" if all are equal.
+
+    A map of evidence can be below zero everywhere, where all speaks against the target, and so can one whose method
+    sets zero by something else. Either has a largest value; the words add that it is not above zero.
+    """
     height, width = values.shape
-    if not bool((values > 0).any()):
+    if bool((values == values[0, 0]).all()):
         return "nowhere"
     row, column = divmod(int(values.argmax()), width)
     down = ("upper", "middle", "lower")[min(2, 3 * row // height)]
     across = ("left", "centre", "right")[min(2, 3 * column // width)]
-    return "centre" if (down, across) == ("middle", "centre") else f"{down} {across}"
+    place = "centre" if (down, across) == ("middle", "centre") else f"{down} {across}"
+    return place if bool((values > 0).any()) else f"{place}, not above zero"
 
 
 def _print_summary(results: Run, explainer: Explainer) -> None:
+    """What was drawn, and how it is read; what failed has been said when it did."""
     by_photo: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(results.rows(), key=lambda row: (row["image"], row.get("place") or 0)):
+    drawn = [row for row in results.rows() if row["status"] != "failed"]
+    for row in sorted(drawn, key=lambda row: (row["image"], row["place"])):
         by_photo.setdefault(row["image"], []).append(row)
     for image, rows in by_photo.items():
-        if rows[0]["status"] == "failed":
-            print(f"{image}: failed: {rows[0]['error'].partition(chr(10))[0]}")
-            continue
         print(f"{image} → {results.folder / rows[0]['picture']}")
         for row in rows:
             number = f"{row['probability']:.1%}" if row["probability"] is not None else f"score {row['score']:.3g}"
-            print(f"    {row['target']}: {number}, strongest {row['strongest']}")
-    meaning = "red speaks for the class, blue against it" if explainer.signed else "bright is where it looks"
-    print(f"{explainer.summary}: {meaning}")
-    print(f"pictures, raw maps and index.csv in {results.folder}")
+            print(f"    {row['target']}: {number}, {_strongest(row)}")
+    if by_photo:
+        below, above = explainer.signs
+        meaning = f"red: {above}, blue: {below}" if explainer.signed else "bright is where it looks"
+        print(f"{explainer.summary}: {meaning}")
+    print(f"{'pictures, raw maps and ' if by_photo else ''}index.csv in {results.folder}")
+
+
+def _strongest(row: dict[str, Any]) -> str:
+    return "no map" if row["strongest"] is None else f"strongest {row['strongest']}"

@@ -84,7 +84,7 @@ def each_photo(
 
 def failed_row(path: Path, method: str, reason: Exception) -> dict[str, Any]:
     """The row of a photo that could not be explained, which is also said at once."""
-    announce(printable(f"failed: {reason}"))
+    announce(printable(f"failed: {path}: {reason}"))
     return {
         "image": image_of(path),
         "method": method,

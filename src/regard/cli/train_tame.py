@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,17 +11,15 @@ import typer
 
 from regard.cli.asked import listed
 from regard.cli.out_file import check_out
-from regard.cli.output import announce, print_json, print_table, tracked
+from regard.cli.output import announce, tracked
 from regard.cli.photo_run import pass_seconds
+from regard.cli.train_tame_results import Loaded, epoch_in_words, recipe_in_words, tell, tell_rates
 
 if TYPE_CHECKING:
     from regard.explainers.tame import TAME
     from regard.models.classifier import Classifier
-    from regard.training import RateTest, Recipe
-    from regard.training.surveyed import Tracked
-
-SWEEP = 200
-"""Steps of a rate test."""
+    from regard.training import Recipe
+    from regard.training.surveyed import Watched
 
 
 def tame(
@@ -33,41 +32,85 @@ def tame(
     ] = "default",
     variant: Annotated[
         Literal["tame", "no-skip", "no-skip-no-norm", "sigmoid", "l-cam", "tied"] | None,
-        typer.Option(help="Of the attention; tied: rows are made of the classifier's own class vectors."),
+        typer.Option(
+            help="Of the attention; tied: rows are made of the classifier's own class vectors; default: the preset's."
+        ),
     ] = None,
     layers: Annotated[
-        list[str] | None, typer.Option(help="Layers that are read, between commas; default the last three stages.")
+        list[str] | None,
+        typer.Option(help="Layers that are read, between commas; default: the preset's, or the last stages."),
     ] = None,
-    at: Annotated[Literal["norm", "block"] | None, typer.Option(help="Where a transformer's blocks are read.")] = None,
-    smoothing: Annotated[int | None, typer.Option(min=0, help="Cells over which features are averaged.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many of the last stages are read; default: the preset's.")
+    ] = None,
+    at: Annotated[
+        Literal["norm", "block"] | None,
+        typer.Option(help="Where a transformer's blocks are read; default: the preset's."),
+    ] = None,
+    gated: Annotated[
+        bool | None,
+        typer.Option("--gated", help="Multiply patches by their layer's class token; default: the preset's."),
+    ] = None,
+    smoothing: Annotated[
+        int | None, typer.Option(min=0, help="Cells over which features are averaged; default: the preset's.")
+    ] = None,
     start: Annotated[
-        Literal["drawn", "head"] | None, typer.Option(help="At random, or as the class activation map.")
+        Literal["drawn", "head"] | None,
+        typer.Option(help="At random, or as the class activation map; default: the preset's."),
     ] = None,
     mask: Annotated[
-        Literal["soft", "ranked"] | None, typer.Option(help="What is shown: all by the map, or the top half.")
+        Literal["soft", "ranked"] | None,
+        typer.Option(help="What is shown: all by the map, or the top half; default: the preset's."),
     ] = None,
     maps: Annotated[
         Literal["own", "negatives", "cross-batch"] | None,
-        typer.Option(help="Whose maps are kept small: the own class's, some others' too, or all of the batch."),
+        typer.Option(
+            help="Whose maps are kept small: the own class's, some others' too, or all of the batch; "
+            "default: the preset's."
+        ),
     ] = None,
-    negatives: Annotated[int | None, typer.Option(min=1, help="Other classes for each photo.")] = None,
-    area: Annotated[float | None, typer.Option(min=0, help="Weight of the maps' area, in place of a target.")] = None,
+    negatives: Annotated[
+        int | None, typer.Option(min=1, help="Other classes for each photo; default: the preset's.")
+    ] = None,
+    area: Annotated[
+        float | None,
+        typer.Option(min=0, help="Weight of the maps' area, in place of a target; default: the preset's."),
+    ] = None,
     area_target: Annotated[
         float | None,
-        typer.Option("--area-target", help="Mean of own masks, held by a multiplier in place of a weight."),
+        typer.Option(
+            "--area-target",
+            help="Mean of own masks, held by a multiplier in place of a weight; default: the preset's.",
+        ),
     ] = None,
     fill: Annotated[
-        str | None, typer.Option(help="What hidden pixels become: black, training-mean, mean, blur, noise.")
+        str | None,
+        typer.Option(help="What hidden pixels become: black, training-mean, mean, blur, noise; default: the preset's."),
     ] = None,
-    optimizer: Annotated[Literal["adamw", "sgd"] | None, typer.Option(help="Under OneCycle.")] = None,
-    rate: Annotated[float | None, typer.Option(help="The largest learning rate.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Times that every photo is seen.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Photos of a step.")] = None,
+    optimizer: Annotated[
+        Literal["adamw", "sgd"] | None, typer.Option(help="Under OneCycle; default: the preset's.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="The largest learning rate; default: the preset's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times that every photo is seen; default: the preset's.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Photos of a step; default: the preset's.")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step, so that less memory is needed.")] = 1,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpoint-every",
+            min=1,
+            help="Steps between checkpoints, besides those after every epoch; default 500.",
+        ),
+    ] = None,
     held_out: Annotated[float, typer.Option("--held-out", help="Share of photos by which the epoch is chosen.")] = 0.1,
     where: Annotated[str | None, typer.Option(help="COLUMN=VALUE: the photos that count, such as split=train.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights for a timm: classifier, safetensors or plain torch.")
+    ] = None,
     rate_test: Annotated[
-        bool, typer.Option("--rate-test", help="Only suggest a learning rate, by a sweep of 200 steps.")
+        bool, typer.Option("--rate-test", help="Only suggest a learning rate, by a short sweep; nothing is written.")
     ] = False,
     run: Annotated[
         Path | None, typer.Option("--run", help="The training's folder; default regard-runs/train-tame-NAME of --out.")
@@ -88,25 +131,29 @@ def tame(
 
     Example: regard train tame photos/ --classifier regard:efficientnet-lite0 --out my-tame.safetensors
     """
-    from dataclasses import replace
-
     from regard.errors import UnsupportedError
     from regard.evaluate.asked import fill_called, fill_name
     from regard.evaluate.photos import read_photos
     from regard.models.catalog import load
     from regard.training import preset as recipe_called
+    from regard.training.processes import Processes, own_device
+    from regard.training.surveyed import check_share
+    from regard.training.tame_plan import Plan
 
     if out is None and not rate_test:
         raise UnsupportedError("where shall the attention be written?", remedy="--out NAME.safetensors")
-    if out is not None:
+    if out is not None and not rate_test:
         check_out(out, force)
+    check_share(held_out)
     known = [photo.path for photo in read_photos(photos, where=where)]
-    subject = load(classifier, device=device, precision=precision)
+    subject = load(classifier, weights=weights, device=own_device(device), precision=precision)
     usual, usual_fill = recipe_called(preset, subject)
     asked = {
         "variant": variant,
         "layers": tuple(listed(layers)) or None,
+        "count": count,
         "at": at,
+        "gated": gated,
         "smoothing": smoothing,
         "start": start,
         "mask": mask,
@@ -119,8 +166,7 @@ def tame(
         "epochs": epochs,
         "batch": batch,
     }
-    weighed = replace(usual, area_target=None) if area is not None else usual
-    recipe = _changed(weighed, asked)
+    recipe = _changed(usual, {name: value for name, value in asked.items() if value is not None}, subject)
     chosen_fill = usual_fill if fill is None else fill_called(fill, subject.preparation)
     common: dict[str, Any] = {
         "recipe": recipe,
@@ -129,42 +175,70 @@ def tame(
         "seed": seed,
         "accumulate": accumulate,
     }
+    told = Processes.of(subject.device).main
+    called = fill_name(chosen_fill, subject.preparation)
+    stages = Plan.of(subject, recipe, chosen_fill, seed).stages  # what does not fit is refused before anything is said
+    if told:
+        announce(recipe_in_words(recipe, [stage.place.layer for stage in stages], called))
     if out is None or rate_test:
-        _rate_test(subject, known, common, as_json)
+        _rate_test(subject, known, common, told, as_json)
         return
+    common |= {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
     folder = run or Path("regard-runs") / f"train-tame-{out.stem}"
-    trained = _trained(subject, known, common, folder, force)
-    if trained is None:
+    trained = _trained(subject, known, common, folder, force, told)
+    if not told:
         return
     trained.save(out)
-    epochs_done = _epochs(folder)
-    if as_json:
-        print_json(_summary(trained, epochs_done, out, folder))
-    else:
-        _print_summary(trained, epochs_done, out, classifier, fill_name(chosen_fill, subject.preparation))
+    tell(trained, out, folder, Loaded(classifier, weights, precision), called, as_json)
     raise typer.Exit(1 if trained.trained.card.training["photos_unreadable"] else 0)
 
 
-def _changed(recipe: Recipe, asked: dict[str, Any]) -> Recipe:
+def _changed(usual: Recipe, asked: Mapping[str, Any], subject: Classifier) -> Recipe:
+    """A recipe with what was asked for in it.
+
+    Raises:
+        UnsupportedError: what was asked for would change nothing.
+    """
     from dataclasses import replace
 
-    return replace(recipe, **{name: value for name, value in asked.items() if value is not None})
+    from regard.errors import UnsupportedError
+
+    if "count" in asked and "layers" in asked:
+        raise UnsupportedError("layers are named, so none are counted", remedy="give --layers or --count, not both")
+    if "at" in asked and ("layers" in asked or subject.tokens is None):
+        raise UnsupportedError(
+            "--at says where the blocks of a transformer are read",
+            came="named layers" if "layers" in asked else f"{subject.name}, which has no one grid of tokens",
+            remedy="leave it out",
+        )
+    without = {"layers": None} if {"count", "at"} & asked.keys() else {}
+    without |= {"area_target": None} if "area" in asked else {}
+    recipe = replace(usual, **{**without, **asked})
+    if "negatives" in asked and recipe.maps != "negatives":
+        raise UnsupportedError(
+            "--negatives counts other classes of the same photo, whose maps do not count here",
+            came=f"maps {recipe.maps}",
+            remedy="--maps negatives, or leave it out",
+        )
+    return recipe
 
 
 def _trained(
-    subject: Classifier, photos: Sequence[Path], common: dict[str, Any], folder: Path, force: bool
-) -> TAME | None:
-    """Train, or go on, with what it will cost said first; None in a process that is not to tell of it."""
+    subject: Classifier, photos: Sequence[Path], common: dict[str, Any], folder: Path, force: bool, told: bool
+) -> TAME:
+    """Train, or go on, with what it will cost said first; `told` is whether this process is the one that says it."""
     from regard.training import fit_tame
-    from regard.training.processes import Processes
 
-    seconds = _announce(subject, photos, common["recipe"], common["held_out"])
+    progress: dict[str, Any] = {}
+    if told:
+        seconds = _announce(subject, photos, common["recipe"], common["held_out"])
+        progress = {"tracked": _watched(seconds), "heard": _heard(common["recipe"])}
     try:
-        trained = fit_tame(subject, photos, **common, run=folder, force=force, tracked=_watched(seconds))
+        return fit_tame(subject, photos, **common, **progress, run=folder, force=force)
     except KeyboardInterrupt:
-        announce(f"stopped; give the same command again to go on: {_command()}")
+        if told:
+            announce(f"stopped; give the same command again to go on: {_command()}")
         raise typer.Exit(1) from None
-    return trained if Processes.of(subject.device).main else None
 
 
 def _announce(subject: Classifier, photos: Sequence[Path], recipe: Recipe, held_out: float) -> tuple[float, float]:
@@ -173,9 +247,9 @@ def _announce(subject: Classifier, photos: Sequence[Path], recipe: Recipe, held_
     judged = max(1, round(held_out * len(photos)))
     learnt = max(1, len(photos) - judged)
     steps = -(-learnt // recipe.batch)
-    forwards = len(photos) + recipe.epochs * (2 * learnt + 5 * judged)
+    forwards = len(photos) + 5 * judged + recipe.epochs * (2 * learnt + 5 * judged)
     an_epoch = each * (4 * learnt + 5 * judged)  # a pass with gradients to the pixels costs about three
-    seconds = each * len(photos) + recipe.epochs * an_epoch
+    seconds = each * (len(photos) + 5 * judged) + recipe.epochs * an_epoch
     announce(
         f"photos: {len(photos)}, of which about {judged} held out; steps: about {recipe.epochs * steps}; forward "
         f"passes: about {forwards}, {recipe.epochs * learnt} of them with gradients; about {seconds:.0f} s in all"
@@ -183,7 +257,17 @@ def _announce(subject: Classifier, photos: Sequence[Path], recipe: Recipe, held_
     return each * len(photos), an_epoch / steps
 
 
-def _watched(seconds: tuple[float, float]) -> Tracked:
+def _heard(recipe: Recipe) -> Callable[[int, Mapping[str, float]], None]:
+    """Says every epoch's figures as they come, where no bar shows that it goes on."""
+
+    def hear(number: int, figures: Mapping[str, float]) -> None:
+        if not sys.stderr.isatty():
+            announce(epoch_in_words(number, recipe.epochs, figures))
+
+    return hear
+
+
+def _watched(seconds: tuple[float, float]) -> Watched:
     """Progress of the look at the photos, then of the steps; one that goes on says where."""
     looking, a_step = seconds
 
@@ -198,97 +282,21 @@ def _watched(seconds: tuple[float, float]) -> Tracked:
 def _command() -> str:
     """What was typed."""
     import shlex
-    import sys
 
     return shlex.join(["regard", *sys.argv[1:]])
 
 
-def _rate_test(subject: Classifier, photos: Sequence[Path], common: dict[str, Any], as_json: bool) -> None:
-    from dataclasses import asdict
-
+def _rate_test(subject: Classifier, photos: Sequence[Path], common: dict[str, Any], told: bool, as_json: bool) -> None:
     from regard.training import rates_of_tame
+    from regard.training.rate_test import STEPS
 
     each, batch = pass_seconds(subject) + 0.01, min(common["recipe"].batch, len(photos))
     seconds = each * len(photos), 4 * each * batch
+    if not told:
+        rates_of_tame(subject, photos, **common)
+        return
     announce(
-        f"photos: {len(photos)}; steps: at most {SWEEP}, forward passes: at most {len(photos) + 2 * SWEEP * batch};"
-        f" about {seconds[0] + SWEEP * seconds[1]:.0f} s"
+        f"photos: {len(photos)}; steps: at most {STEPS}, forward passes: at most {len(photos) + 2 * STEPS * batch};"
+        f" about {seconds[0] + STEPS * seconds[1]:.0f} s"
     )
-    found = rates_of_tame(subject, photos, **common, steps=SWEEP, tracked=_watched(seconds))
-    print_json(asdict(found)) if as_json else _print_rates(found)
-
-
-def _print_rates(found: RateTest) -> None:
-    last = f"{found.rates[-1]:.2g}"
-    print(f"tried {len(found.rates)} rates up to {last}" + (", where the loss diverged" if found.diverged else ""))
-    if found.suggestion is None:
-        print("the loss falls clearly at none of them: more photos or a larger batch make it less noisy")
-    else:
-        print(f"it falls most steeply at --rate {found.suggestion:.2g}")
-    print(f"a tenth of the rate where it is least: {found.tenth_of_minimum:.2g}")
-
-
-def _epochs(folder: Path) -> list[dict[str, Any]]:
-    """The figures of every epoch."""
-    from regard.runs import read_run
-
-    words = ("configuration_hash", "image", "method", "target")
-    rows = sorted(read_run(folder).rows, key=lambda row: row["epoch"])
-    return [{name: value for name, value in row.items() if name not in words} for row in rows]
-
-
-def _summary(trained: TAME, epochs: list[dict[str, Any]], out: Path, folder: Path) -> dict[str, Any]:
-    card = trained.trained.card
-    return {
-        "file": str(out),
-        "run": str(folder),
-        "classifier_hash": card.classifier_hash,
-        "layers": [layer for layer, _ in card.layers],
-        "training": dict(card.training),
-        "figures": dict(card.figures),
-        "epochs": epochs,
-        "photos_of_class": list(card.photos_of_class),
-    }
-
-
-def _print_summary(trained: TAME, epochs: list[dict[str, Any]], out: Path, classifier: str, fill: str) -> None:
-    card = trained.trained.card
-    training = card.training
-    left_out = training["photos_unreadable"]
-    print(
-        f"{card.classifier}: {card.variant} attention on {', '.join(layer for layer, _ in card.layers)}, trained on "
-        f"{training['photos']} photos; epoch {training['epoch_chosen']} is kept, chosen by "
-        f"{training['photos_held_out']} others" + (f"; {left_out} cannot be read and are left out" if left_out else "")
-    )
-    print(_taught(trained))
-    print_table(
-        ["epoch", "average drop at 50 %", "at 15 %", "increase in confidence at 50 %", "at 15 %", "mean mask"],
-        [[str(row["epoch"]), *(_share(row[name]) for name in _COLUMNS), _number(row["own_mask"])] for row in epochs],
-    )
-    print(f"written to {out}; explain with it: regard explain PHOTO --classifier {classifier} --method tame:{out}")
-    print(
-        f"judge it on photos it has not seen: regard evaluate PHOTOS --classifier {classifier} --fill {fill} "
-        f"--methods tame:{out},…"
-    )
-
-
-_COLUMNS = ("average_drop_50", "average_drop_15", "increase_in_confidence_50", "increase_in_confidence_15")
-
-
-def _taught(trained: TAME) -> str:
-    """Which classes it has maps of."""
-    from regard.explainers.tame import FEWEST_PHOTOS
-
-    card = trained.trained.card
-    if card.variant == "tied":
-        return f"maps of all {card.classes} classes: rows are made of the classifier's own class vectors"
-    taught = sum(count >= FEWEST_PHOTOS for count in card.photos_of_class)
-    return f"maps of {taught} of {card.classes} classes: those that {FEWEST_PHOTOS} photos or more were taken for"
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    tell_rates(rates_of_tame(subject, photos, **common, tracked=_watched(seconds)), as_json)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import NotFiniteError, TargetError, UnsupportedError
-from regard.explanation import Explanation, join
+from regard.explanation import SIGNS, Explanation, join
 from regard.images import Photo, Pixels
 from regard.models import passes
 from regard.models.classifier import Classifier, finite_images
@@ -66,7 +66,8 @@ class Explainer(ABC):
         summary: one line.
         answers: kinds of targets it can be asked.
         networks: which networks it explains, in words.
-        signed: whether values below zero mean evidence against the target.
+        signed: whether values below zero mean the opposite of those above.
+        signs: what values below and above zero mean where it is signed, as legends say it: blue, and red.
         keeps_all: whether a pass keeps what all layers computed, as gradients through them do; chunks are smaller then.
         forwards_each: forward passes that one picture costs.
         per_target: whether it tells targets apart. A method that does not gives every target the same map.
@@ -81,6 +82,7 @@ class Explainer(ABC):
     answers: ClassVar[frozenset[str]] = ALL_TARGETS
     networks: ClassVar[str] = "any"
     signed: ClassVar[bool] = False
+    signs: ClassVar[tuple[str, str]] = SIGNS
     per_target: ClassVar[bool] = True
     zero_means: ClassVar[str] = "nothing was found in the picture that moves the target"
     keeps_all: bool = False
@@ -193,6 +195,7 @@ class Explainer(ABC):
             backwards=spent.backwards,
             notes=(*self.notes, *found.notes, *self._on_zeros(maps, answers, images.start)),
             version=metadata.version("regard"),
+            signs=self.signs,
         )
 
     def _on_zeros(self, maps: Tensor, answers: tuple[tuple[TargetAnswer, ...], ...], start: int) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +12,12 @@ import torch
 from torch import Tensor
 
 from regard.errors import TargetError, UnsupportedError
-from regard.explainers.explainer import Explainer, Found
+from regard.explainers.explainer import Explainer, Found, OnNaN
 from regard.explainers.gradients import detached
 from regard.explainers.trained_attention import TrainedAttention, read_card
+from regard.explanation import Explanation
+from regard.images import Photo
+from regard.labels import class_name
 from regard.models.classifier import Classifier
 from regard.models.stages import read_stages
 from regard.question import Question
@@ -21,26 +26,32 @@ from regard.targets import Output
 FEWEST_PHOTOS = 20
 """Photos of a class below which a row of its own has learnt next to nothing."""
 
+_FORCED = "force=True (tame:FILE:force=true) shows the map all the same"
+
 
 class TAME(Explainer):
     """Maps of every class from one pass, by an attention that was trained to keep the classifier's answer.
 
         m_y = sigmoid(c_y),   trained for the least of CE(f(m_y · x + (1 − m_y) · fill), y) + area(m_y) + variation(m_y)
 
-    The map is c_y itself, raw: above zero the mask shows more than half of a pixel, below it hides more than half.
-    Ranks are the same as the mask's, which loses digits near one.
+    The map is c_y itself, raw: above zero the mask shows more than half of a pixel, below it hides more than half. The
+    area that training asks for settles where zero lies, so what is hidden is no evidence against the class. Ranks are
+    the same as the mask's, which loses digits near one.
+
+    Where an attention's rows are their own, one of fewer than 20 photos has learnt next to nothing, and its map is not
+    shown: a class that is named is refused; of the likeliest classes, such a one's map is NaN, and a note says why.
 
     Args:
         classifier: the one it was trained for.
         trained: the attention; default the one shipped for this classifier, if there is one.
-        force: show maps of classes that training hardly saw, too.
+        force: show maps of classes that training hardly saw, too; see `FEWEST_PHOTOS`.
 
     Cost: one forward; the attention adds Σ K_i² h_i w_i multiplications, and T · Σ K_i h_i w_i for T classes.
 
     Raises:
         UnsupportedError: none is shipped for the classifier, with the command that trains one; it was trained for
             another; or, when asked, the classifier's weights have changed since.
-        TargetError: when asked for a class of which training saw fewer than 20 photos, where its row is its own.
+        TargetError: when asked for such a class by name, or where no class that was asked for has a map to be shown.
     """
 
     name: ClassVar[str] = "tame"
@@ -48,6 +59,7 @@ class TAME(Explainer):
     answers: ClassVar[frozenset[str]] = frozenset({"class", "predicted", "per image"})
     networks: ClassVar[str] = "the one that its file, tame:FILE, was trained for"
     signed: ClassVar[bool] = True
+    signs: ClassVar[tuple[str, str]] = ("hidden by the mask", "kept by the mask")
     zero_means: ClassVar[str] = "the mask shows half of every pixel, as if nothing had been learnt"
     made_by: ClassVar[str] = "regard train tame PHOTOS --classifier {classifier} --out {file}"
 
@@ -103,12 +115,19 @@ class TAME(Explainer):
         moved._learned_from = classifier.hash
         return moved
 
+    def __call__(
+        self, photos: Photo | Sequence[Photo] | Tensor, targets: Any = None, *, on_nan: OnNaN = "error"
+    ) -> Explanation:
+        return self._shown(super().__call__(photos, targets, on_nan=on_nan))
+
     def question(self, targets: Any, images: int) -> Question:
         question = super().question(targets, images)
         named = [target for target in question.targets if target.kind != "predicted"]
         blank = Output(torch.zeros(()).expand(images, self.trained.card.classes), None)
         for target in named:
-            self._check_taught(target.indices(blank))
+            indices = target.indices(blank)
+            assert indices is not None  # all kinds that are answered are classes
+            self._check_taught(indices)
         return question
 
     def _learn(self) -> None:
@@ -123,26 +142,57 @@ class TAME(Explainer):
             features, output = read_stages(self.classifier, self.trained.layers, pixels, gated=self.trained.card.gated)
             found = [target.indices(output) for target in question.targets]
             classes = torch.stack([indices for indices in found if indices is not None], dim=1)
-            self._check_taught(classes)
             asked = classes[0] if bool((classes == classes[:1]).all()) else classes
             return Found(self._attention.to(pixels.device)(features, asked), detached(output))
 
-    def _check_taught(self, classes: Tensor | None) -> None:
-        """Refuse rows of their own that saw too few photos."""
-        card = self.trained.card
-        if self.force or card.variant == "tied" or classes is None:
-            return
-        poor = [index for index in classes.unique().tolist() if card.photos_of_class[index] < FEWEST_PHOTOS]
-        if poor:
-            labels = self.classifier.labels
-            name = str(poor[0]) if labels is None else repr(labels[poor[0]])
-            raise TargetError(
-                f"this attention has hardly seen the class {name}",
-                came=f"{card.photos_of_class[poor[0]]} photos in training",
-                expected=f"{FEWEST_PHOTOS} or more, since its row is its own",
-                remedy="force=True (tame:FILE:force=true) shows the map all the same; "
-                "the variant tied learns every class from every photo",
-            )
+    def _shown(self, explanation: Explanation) -> Explanation:
+        """An explanation without the maps that rows of too few photos gave: NaN, and a note for each such class.
+
+        Raises:
+            TargetError: none is left.
+        """
+        asked = [answer.index for row in explanation.targets for answer in row]
+        classes = torch.tensor(asked).view(len(explanation), -1)
+        poor = self._poor(classes)
+        if not poor.any():
+            return explanation
+        if poor.all():
+            raise self._refusal(int(classes[0, 0]))
+        withheld = tuple(
+            f"no map of {self._called(index)}: training saw {self.trained.card.photos_of_class[index]} photos of it, "
+            f"fewer than {FEWEST_PHOTOS}; {_FORCED}"
+            for index in classes[poor].unique().tolist()
+        )
+        lost = poor.any(dim=1).nonzero()[:, 0].tolist()
+        return replace(
+            explanation,
+            maps=explanation.maps.masked_fill(poor[:, :, None, None], torch.nan),
+            not_finite=tuple(sorted({*explanation.not_finite, *lost})),
+            notes=explanation.notes + withheld,
+        )
+
+    def _check_taught(self, classes: Tensor) -> None:
+        """Refuse classes that are named and whose rows saw too few photos."""
+        poor = classes[self._poor(classes)]
+        if len(poor):
+            raise self._refusal(int(poor[0]))
+
+    def _poor(self, classes: Tensor) -> Tensor:
+        """Whether their rows are their own and saw too few photos."""
+        if self.force or self.trained.card.variant == "tied":
+            return torch.zeros_like(classes, dtype=torch.bool)
+        return torch.tensor(self.trained.card.photos_of_class)[classes] < FEWEST_PHOTOS
+
+    def _refusal(self, index: int) -> TargetError:
+        return TargetError(
+            f"this attention has hardly seen the class {self._called(index)}",
+            came=f"{self.trained.card.photos_of_class[index]} photos in training",
+            expected=f"{FEWEST_PHOTOS} or more, since its row is its own",
+            remedy=f"{_FORCED}; the variant tied learns every class from every photo",
+        )
+
+    def _called(self, index: int) -> str:
+        return str(index) if self.classifier.labels is None else repr(class_name(index, self.classifier))
 
 
 def _shipped_for(classifier: Classifier) -> TrainedAttention:

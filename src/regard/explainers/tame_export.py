@@ -49,10 +49,10 @@ def export_onnx(tame: TAME, file: Path | str) -> Exported:
     """Write classifier and attention as an ONNX file, once onnxruntime gives what torch gives.
 
     Inputs: `pixels` (B, 3, H, W) float32, prepared, of the frame of the classifier's preparation; `classes` (B, T)
-    int64, 0 to C − 1, which nothing checks there: ONNX counts negative ones from the end. Outputs: `logits` (B, C) and
-    `maps` (B, T, h, w), before any sigmoid. B and T are free. The weights are inside. The file's metadata_props say
-    whose it is: name and hash of the classifier, preparation and labels as JSON, and of the attention variant, layers,
-    photos of each class in training, how it was trained.
+    int64, 0 to C − 1: any other, negative ones too, is out of the bounds of a Gather, which onnxruntime refuses.
+    Outputs: `logits` (B, C) and `maps` (B, T, h, w), before any sigmoid. B and T are free. The weights are inside. The
+    file's metadata_props say whose it is: name and hash of the classifier, preparation and labels as JSON, and of the
+    attention variant, layers, photos of each class in training, how it was trained.
 
     Args:
         tame: whose classifier runs in float32.
@@ -98,7 +98,13 @@ class _Whole(nn.Module):
         tensors, raw = read(self.network, places, lambda: self.network(pixels))
         answer = tensor_of(raw, self.network, self.called)
         features = [self.maps_of(*each, pixels) for each in zip(self.layers, tensors, strict=True)]
-        return answer if self.head is None else self.head(answer), self.attention(features, classes)
+        return answer if self.head is None else self.head(answer), self.attention(
+            features, self._refused_below(classes)
+        )
+
+    def _refused_below(self, classes: Tensor) -> Tensor:
+        """Negative classes as C, which there is not: ONNX would count them from the end."""
+        return torch.where(classes < 0, self.attention.classes, classes)
 
 
 def _check(tame: TAME, whole: nn.Module, file: Path) -> None:
@@ -187,7 +193,7 @@ def _about(tame: TAME) -> Mapping[str, str]:
         "preparation": json.dumps({**classifier.preparation.to_dict(), "frame": classifier.preparation.frame}),
         "outputs": classifier.outputs,
         "labels": json.dumps(classifier.labels, ensure_ascii=False),
-        "maps": "before any sigmoid: above zero a place speaks for the class",
+        "maps": "before any sigmoid; above zero: {1}, below zero: {0}".format(*tame.signs),
         "attention": tame.trained.digest,
         "variant": card.variant,
         "layers": json.dumps([layer for layer, _ in card.layers]),

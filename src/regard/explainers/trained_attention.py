@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.attention.fusion import FusionAttention, Variant
 from regard.errors import FileFormatError, RegardError, UnsupportedError
 from regard.models.features import Features, features_of
+from regard.models.linear_head import head_of
+from regard.models.safetensors_header import read_safetensors_header
 from regard.models.taps import Place
 from regard.models.weights import digest
 
@@ -131,53 +132,12 @@ def read_card(file: Path) -> Card:
     Raises:
         FileFormatError: no such file, another kind of file, damaged, or of a newer regard.
     """
-    if not file.is_file():
-        raise FileFormatError(f"there is no file {str(file)!r}")
-    try:
-        with safe_open(str(file), framework="pt") as opened:
-            header = json.loads((opened.metadata() or {}).get("regard", "{}"))
-    except (SafetensorError, ValueError, OSError) as reason:
-        raise FileFormatError(f"{str(file)!r} is not a readable safetensors file", came=str(reason)) from reason
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        came = header.get("format") if isinstance(header, dict) else None
-        raise FileFormatError(f"{str(file)!r} holds no trained attention", came=str(came or "no regard header"))
-    version = header.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise FileFormatError(f"{str(file)!r} was written by a newer regard", remedy="upgrade regard")
-    missing = [field.name for field in fields(Card) if field.default is MISSING and field.name not in header]
-    if missing:
-        raise _damaged(file, f"no {missing[0]!r}")
-    return _card(header, file)
+    wrong = f"{str(file)!r} holds no trained attention"
+    return _card(read_safetensors_header(file, Card, FORMAT, FORMAT_VERSION, wrong), file)
 
 
-def head_of(classifier: Classifier, variant: Variant) -> Tensor | None:
-    """The classifier's own class vectors (C, D), which the rows of "tied" are made of; None for other variants.
-
-    Raises:
-        UnsupportedError: the classifier does not end in a linear layer.
-    """
-    return linear_head(classifier) if variant == "tied" else None
-
-
-def linear_head(classifier: Classifier) -> Tensor:
-    """The weights (C, D) of the linear layer that a classifier ends in, float32.
-
-    Raises:
-        UnsupportedError: it does not end in one.
-    """
-    layer = classifier.head_module()
-    if not isinstance(layer, nn.Linear):
-        raise UnsupportedError(
-            f"{classifier.name} does not end in a linear layer, whose class vectors the rows would be made of",
-            came="no known head" if layer is None else type(layer).__name__,
-            remedy="another variant, such as tame, has rows of its own",
-        )
-    return layer.weight.detach().float()
-
-
-def _card(header: Mapping[str, Any], file: Path) -> Card:
+def _card(given: Mapping[str, Any], file: Path) -> Card:
     """A card from JSON values, each of the kind that it must be."""
-    given = {field.name: header[field.name] for field in fields(Card) if field.name in header}
     try:
         layers = tuple((str(layer), at) for layer, at in given["layers"])
         counts = {name: tuple(given[name]) for name in ("channels", "photos_of_class")}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from regard.errors import ClassifierError, FileFormatError
 from regard.labels import Outputs
+from regard.models.safetensors_header import read_safetensors_header
 
 FORMAT = "regard.classifier"
 FORMAT_VERSION = 2
@@ -90,29 +90,11 @@ def read_header(path: Path) -> Header:
     """The header of a classifier file.
 
     Raises:
-        FileFormatError: no such file, no safetensors, no classifier, or of a newer format.
+        FileFormatError: no such file, no safetensors, no classifier, damaged, or of a newer format.
     """
-    if not path.is_file():
-        raise FileFormatError(f"there is no file {str(path)!r}")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("regard", "{}"))
-    except (SafetensorError, ValueError, OSError) as reason:
-        raise FileFormatError(f"{str(path)!r} is not a readable safetensors file", came=str(reason)) from reason
-    header = header if isinstance(header, dict) else {}
-    if header.get("format") != FORMAT:
-        raise FileFormatError(
-            f"{str(path)!r} does not say which network its weights belong to",
-            came=str(header.get("format") or "no regard header"),
-            remedy=f'name it: regard.load("timm:NAME", weights="{path.name}")',
-        )
-    if header.get("format_version", 0) > FORMAT_VERSION:
-        raise FileFormatError(f"{str(path)!r} was written by a newer regard", remedy="upgrade regard")
-    needed = ["format_version", *(field.name for field in fields(Header) if field.default is MISSING)]
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise FileFormatError(f"the header of {str(path)!r} is damaged", came=f"no {missing[0]!r}")
-    return Header(**{field.name: header[field.name] for field in fields(Header) if field.name in header})
+    wrong = f"{str(path)!r} does not say which network its weights belong to"
+    remedy = f'name it: regard.load("timm:NAME", weights="{path.name}")'
+    return Header(**read_safetensors_header(path, Header, FORMAT, FORMAT_VERSION, wrong, remedy))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("regard")
 Part = TypeVar("Part")
 
-CPU_BUDGET, CPU_KEPT = 96 * 2**20, 512 * 2**20
-"""Bytes of activations that a chunk may hold on a CPU, and that it may where it keeps them all for gradients.
+CPU_TENSOR = 32 * 2**20
+"""Bytes that the largest tensor of a chunk may have on a CPU.
 
-The first is what the caches like: with two threads a ViT-S/16 takes 36 ms a picture in chunks of 8, 46 in chunks of 1
-and 45 in chunks of 64; ViT-B/16 and ResNet-50 are alike.
+Larger blocks go back to the system each time they are freed (glibc), and all their pages are fetched anew: on one
+thread EfficientNet-Lite0 takes 16 ms a picture in chunks of 6, and 33 in chunks of 32.
 """
+CPU_KEPT = 512 * 2**20
+"""Bytes of activations that a chunk may hold on a CPU where it keeps them all for gradients."""
 DEVICE_SHARE = 0.5
 """Share of a GPU's free memory that a chunk may hold."""
 LARGEST_CHUNK = 256
@@ -175,16 +177,22 @@ def in_parts(
 
 
 def chunk_size(classifier: Classifier, like: Tensor, keeps_all: bool = False) -> int:
-    """How many pictures a pass may hold: budget ÷ measured bytes of one picture's activations.
+    """How many pictures a pass may hold, by the bytes that the layers of one picture take.
 
-    Measured once per classifier, input shape and precision by a pass of one picture, in which the
-    two largest neighbouring layers set the peak; inference frees the rest, unless a pass keeps all.
+    Measured once per classifier, input shape and precision, by a pass of one picture. Inference holds two neighbouring
+    layers and frees the rest; a pass that keeps all, every output. Both take more than they hand on: a block keeps its
+    residual, attention its queries, keys and values, so the former counts twice, and so does the latter.
     """
     known = _remembered.setdefault(classifier.module, {})
     key = _chunk_key(classifier, like, keeps_all)
     if key not in known:
-        per_picture = max(1, _activation_bytes(classifier, like, keeps_all))
-        known[key] = max(1, min(LARGEST_CHUNK, _budget(like.device, keeps_all) // per_picture))
+        tensor, pair, total = _layer_bytes(classifier, like)
+        held = max(2 * total, 4 * pair) if keeps_all else 4 * pair
+        if like.device.type == "cuda":
+            fitting = int(torch.cuda.mem_get_info(like.device)[0] * DEVICE_SHARE) // max(1, held)
+        else:
+            fitting = CPU_KEPT // max(1, held) if keeps_all else CPU_TENSOR // max(1, tensor)
+        known[key] = max(1, min(LARGEST_CHUNK, fitting))
     return known[key]
 
 
@@ -203,20 +211,16 @@ def _chunk_key(classifier: Classifier, like: Tensor, keeps_all: bool) -> tuple[o
     return tuple(like.shape[1:]), classifier.precision, str(like.device), keeps_all
 
 
-def _activation_bytes(classifier: Classifier, like: Tensor, keeps_all: bool) -> int:
-    """4 × the largest (input + output) of a layer that holds no others, for one picture; or as much as all of them.
-
-    Four, since a block keeps its residual and attention its queries, keys and values. Where all is kept, every
-    output counts twice, for the sums and the attention between the layers.
-    """
-    largest = total = 0
+def _layer_bytes(classifier: Classifier, like: Tensor) -> tuple[int, int, int]:
+    """Of layers that hold no others, for one picture: the largest tensor, the largest (input + output), all outputs."""
+    largest = pair = total = 0
 
     def measure(_: nn.Module, arguments: tuple[object, ...], output: object) -> None:
-        nonlocal largest, total
-        tensors = [tensor for tensor in (*arguments, output) if isinstance(tensor, Tensor)]
-        largest = max(largest, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+        nonlocal largest, pair, total
+        sizes = [tensor.nbytes for tensor in (*arguments, output) if isinstance(tensor, Tensor)]
+        largest, pair = max(largest, *sizes, 0), max(pair, sum(sizes))
         if isinstance(output, Tensor) and output is not arguments[0]:
-            total += output.numel() * output.element_size()
+            total += output.nbytes
 
     handles = []
     try:
@@ -228,13 +232,7 @@ def _activation_bytes(classifier: Classifier, like: Tensor, keeps_all: bool) -> 
     finally:
         for handle in handles:
             handle.remove()
-    return max(2 * total, 4 * largest) if keeps_all else 4 * largest
-
-
-def _budget(device: torch.device, keeps_all: bool) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * DEVICE_SHARE)
-    return CPU_KEPT if keeps_all else CPU_BUDGET
+    return largest, pair, total
 
 
 def check_images(images: Tensor, available: int) -> None:

@@ -74,10 +74,10 @@ def _of_folder(folder: Path, outputs: Outputs) -> Labelled:
     filled = {name for _, name, _ in found}
     empty = sorted({entry.name for entry, _ in classes} - filled)
     if empty or not found:
+        if not _photos(folder):
+            raise PhotoError(f"{str(folder)!r} holds no photos", expected=", ".join(sorted(PHOTO_SUFFIXES)))
         raise PhotoError(
-            f"{str(folder)!r} holds no photos of some classes"
-            if found
-            else f"{str(folder)!r} holds no photos in classes",
+            f"{str(folder)!r} holds no photos {'of some classes' if found else 'in classes'}",
             came=", ".join(empty[:6]) or None,
             expected="one folder a class, named as the class, with photos in it",
         )

@@ -1,9 +1,12 @@
-"""The loop of every training: resumable to the bit, in one process or several, with a log and no terminal code.
+"""The loop of every training: resumable, in one process or several, with a log and no terminal code.
 
 All that a training is stands in its newest checkpoint: module, optimizer, schedule, steps done, epochs evaluated, the
 best epoch. Orders and draws are functions of (seed, epoch) and (seed, step, process), so no random state is kept. A run
 begins with a checkpoint of step 0, which is read back at once: what could not be read later is known before the work,
 and even a resume of the first steps begins with the same weights.
+
+On the CPU a resumed training gives the same bits as one that was never stopped. On CUDA it is as near as two runs are:
+some backward passes there (interpolation, reflection padding) add in no fixed order.
 
 The run's log (`log.jsonl`) has the events
 
@@ -13,7 +16,7 @@ The run's log (`log.jsonl`) has the events
     epoch         the numbers of `on_epoch`, and whether they are the best so far
     interrupted, not finite, damaged checkpoint, trained
 
-A step or epoch stands in it once: what is done again after a resume gives the same numbers and is not logged again.
+A step or epoch stands in it once: what is done again after a resume is not logged again.
 """
 
 from __future__ import annotations
@@ -250,9 +253,11 @@ class _Training:
         checkpoints.write(self.run, self.step, state)
 
     def _of(self) -> dict[str, Any]:
-        """What a checkpoint must have in common with the training that takes it up."""
+        """What a checkpoint must have in common with the training that takes it up; not how often one is written."""
+        settings = asdict(self.steps.settings)
+        del settings["checkpoint_every"]
         return {
-            **asdict(self.steps.settings),
+            **settings,
             "examples": self.steps.task.examples,
             "evaluated": self.on_epoch is not None,
             "choose_by": self.choose_by,

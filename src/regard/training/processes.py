@@ -7,6 +7,7 @@ mean over processes, which is the mean over examples only where all have as many
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -66,6 +67,18 @@ class Processes:
                 flat = act(_operations(), torch.cat([tensor.reshape(-1) for tensor in alike]))
                 for tensor, values in zip(alike, flat.split([tensor.numel() for tensor in alike]), strict=True):
                     tensor.copy_(values.view_as(tensor))
+
+
+def own_device(device: str) -> str:
+    """Where this process's network goes: of several on one machine each has the GPU of its place among them.
+
+    torchrun and `accelerate launch` say the place in LOCAL_RANK. Untested on machines of several GPUs.
+
+    Args:
+        device: as a person asks for it, once for all; "cuda:1", which names one, stays.
+    """
+    place = os.environ.get("LOCAL_RANK")
+    return f"cuda:{place}" if device == "cuda" and place is not None else device
 
 
 def _operations() -> ModuleType:

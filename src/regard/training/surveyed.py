@@ -19,7 +19,7 @@ from regard.training.split import held_out_marks
 BATCH = 32
 """Photos that are looked at together."""
 
-Tracked = Callable[[str, Sequence[int]], Iterable[int]]
+Watched = Callable[[str, Sequence[int]], Iterable[int]]
 """Goes through the parts of a work that has a name; a place for progress."""
 
 
@@ -56,8 +56,7 @@ class Surveyed:
         Raises:
             ClassifierError: there are no two different photos, or `share` is none.
         """
-        if not 0 < share < 1:
-            raise ClassifierError("held_out is a share of the photos", came=f"{share}", expected="above 0, below 1")
+        check_share(share)
         different = dict(zip(self.marks, self.classes, strict=True))
         if len(different) < 2:
             raise ClassifierError(
@@ -79,13 +78,23 @@ class Surveyed:
         )
 
 
+def check_share(share: float) -> None:
+    """Refuse a share of the photos by which nothing, or everything, would be held out.
+
+    Raises:
+        ClassifierError: it is no number above 0 and below 1.
+    """
+    if not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ClassifierError("held_out is a share of the photos", came=f"{share!r}", expected="above 0, below 1")
+
+
 def digest_of(marks: Iterable[str]) -> str:
     """SHA-256 of a list of photos, whatever their order and names."""
     return hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
 
 
 def surveyed(
-    classifier: Classifier, photos: Sequence[Photo], marks: Sequence[str], tracked: Tracked
+    classifier: Classifier, photos: Sequence[Photo], marks: Sequence[str], tracked: Watched
 ) -> tuple[Surveyed, Mapping[str, str]]:
     """Every photo as the classifier answers it, and of those that cannot be read why not. One forward a photo.
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from regard.errors import RunError
+import numpy as np
+from PIL import Image
+
+from regard.errors import RunError, UnsupportedError
 from regard.explainers.tame import TAME
 from regard.fills import Fill
 from regard.images import Photo
 from regard.models.classifier import Classifier
-from regard.runs import Run, finished_run
+from regard.runs import Run, finished_run, is_run
 from regard.training import checkpoints, loop
 from regard.training.descent import one_cycle, optimizer_of
 from regard.training.embeddings import fingerprint
@@ -23,7 +27,8 @@ from regard.training.held_out_maps import CHOSEN_BY, held_out_figures
 from regard.training.mask_training import frozen
 from regard.training.processes import Processes
 from regard.training.rate_test import STEPS, RateTest, rate_test
-from regard.training.surveyed import Surveyed, Tracked, digest_of
+from regard.training.steps import Settings, kept_for_the_caller
+from regard.training.surveyed import Surveyed, Watched, check_share, digest_of
 from regard.training.tame_plan import Plan
 from regard.training.tame_presets import preset
 from regard.training.tame_recipe import Recipe
@@ -44,45 +49,54 @@ def fit_tame(
     run: str | Path | None = None,
     force: bool = False,
     accumulate: int = 1,
-    tracked: Tracked = lambda _, parts: parts,
+    checkpoint_every: int = Settings.checkpoint_every,
+    tracked: Watched = lambda _, parts: parts,
+    heard: Callable[[int, Mapping[str, float]], None] = lambda *_: None,
 ) -> TAME:
     """Train an attention that gives maps of every class, for a classifier that stays as it is.
 
-    Photos need no labels: the class of a picture is what the classifier takes it for. After every epoch the maps of
-    photos held out are judged by binary retention with the same fill, and the epoch is kept whose average drop at 50 %
-    is least. Device and precision are the classifier's. What the photos are called and how they are ordered changes
-    nothing.
+    Photos need no labels: the class of a picture is what the classifier takes it for. Before the training and after
+    every epoch the maps of photos held out are judged by binary retention with the same fill, and the epoch is kept
+    whose average drop at 50 % is least. The start, epoch 0, is never kept: it says what the training was worth. Device
+    and precision are the classifier's. What the photos are called and how they are ordered changes nothing.
 
     Args:
         classifier: with two classes or more. It is read in eval mode, and proven unchanged.
         photos: paths, PIL images or uint8 arrays; those that cannot be read are left out, with a warning.
-        recipe: how; see `Recipe`, and `preset` for those that have a name. Default `Recipe()`.
+        recipe: how; see `Recipe`, and `preset` for those that have a name. Default `preset("default", classifier)`.
         fill: what hidden pixels become, in training and in the figures; default black.
         held_out: share of the photos by which the epoch is chosen; see `Surveyed.apart`.
         seed: of first weights, order, crops, flips, other classes and of what is held out.
         run: a folder of the training: configuration, log, figures, and checkpoints while it is not finished. The same
-            training asked again goes on where it was stopped, by Ctrl-C or a kill; a finished one is read back.
-            Default none.
+            training asked again goes on where it was stopped, by Ctrl-C or a kill, on the CPU to the same bits; a
+            finished one is read back. Nothing is written before all that may be refused has been looked at. Default
+            none.
         force: replace another run that stands there, or a finished one.
         accumulate: parts into which a step is cut, so that less memory is needed. Batch norm and cross-batch maps see
             one part at a time.
+        checkpoint_every: steps between checkpoints, besides those after every epoch: what a kill costs at most.
         tracked: goes through the photos, then through the steps; a place for progress.
+        heard: told each epoch and its figures as they come, epoch 0 first; in the main process alone.
 
     Returns:
         The explainer. `trained.card` says what it was trained for, on and how, and its figures; `save(file)` writes it.
 
-    Cost: one forward a photo; an epoch about 4 forwards a photo trained on and 5 a photo held out.
+    Cost: one forward a photo; an epoch about 4 forwards a photo trained on and 5 a photo held out, which the start has,
+    too.
 
     Raises:
-        UnsupportedError: no two classes, layers or a start that do not fit, a fill that no gradient passes.
-        ClassifierError: fewer than two photos that differ, or the classifier has changed meanwhile.
+        UnsupportedError: no list of photos, no two classes, layers or a start that do not fit, a fill that no gradient
+            passes.
+        ClassifierError: fewer than two photos that differ, `held_out` is no share, or the classifier has changed
+            meanwhile.
         PhotoError: no photo can be read.
         RunError: the run folder holds something else.
         NotFiniteError: a loss or weight is no number any more.
     """
+    check_share(held_out)
+    marks = _marks(photos)
     plan = Plan.of(classifier, recipe or preset("default", classifier)[0], fill, seed)
-    settings = plan.settings(accumulate)
-    marks = [fingerprint(photo) for photo in photos]
+    settings = plan.settings(accumulate, checkpoint_every)
     processes = Processes.of(classifier.device)
     asked = {
         **plan.words(),
@@ -97,7 +111,7 @@ def fit_tame(
         if not force and finished_run(folder, COMMAND, configuration) is not None:
             checkpoints.remove(folder)  # one that was killed as it removed them
             return TAME.load(folder / ATTENTION, classifier)
-        opened = _opened(folder, configuration, force) if processes.main else None
+        opened = _standing(folder, configuration, force) if processes.main else None
         stack.enter_context(frozen(classifier))
         learnt, judged, unreadable = plan.survey(photos, marks, held_out, tracked)
         task = plan.task(learnt)
@@ -105,10 +119,18 @@ def fit_tame(
         counted = _counted(learnt, judged, unreadable) | {"steps": steps}
         card = plan.card(learnt, {**asked, **counted})
 
-        def on_epoch(_: int) -> Mapping[str, float]:
+        def on_epoch(number: int) -> Mapping[str, float]:
             plan.check_unchanged()
-            return held_out_figures(TAME(classifier, plan.trained(card), force=True), judged, plan.fill)
+            came = held_out_figures(TAME(classifier, plan.trained(card), force=True), judged, plan.fill)
+            if processes.main:
+                heard(number, came)
+            return came
 
+        with kept_for_the_caller(task.module):
+            start = on_epoch(0)
+        if processes.main and opened is None:
+            opened = Run.open(folder, COMMAND, configuration, force)
+            opened.log("epoch", epoch=0, step=0, numbers=_finite(start), best=False)
         came = loop.fit(
             task,
             optimizer,
@@ -122,9 +144,9 @@ def fit_tame(
         plan.check_unchanged()
         plan.attention.eval()
         chosen = came.best or settings.epochs
-        figures = [{name: _finite(value) for name, value in epoch.items()} for epoch in came.epochs]
+        figures = [_finite(epoch) for epoch in (start, *came.epochs)]
         training = {**card.training, "epoch_chosen": chosen}
-        tame = TAME(classifier, plan.trained(replace(card, training=training, figures=figures[chosen - 1])))
+        tame = TAME(classifier, plan.trained(replace(card, training=training, figures=figures[chosen])))
         if opened is not None:
             tame.save(folder / ATTENTION)
             _finish(opened, figures, {**counted, "epoch_chosen": chosen, "unreadable": dict(unreadable)})
@@ -141,7 +163,7 @@ def rates_of_tame(
     seed: int = 0,
     accumulate: int = 1,
     steps: int = STEPS,
-    tracked: Tracked = lambda _, parts: parts,
+    tracked: Watched = lambda _, parts: parts,
 ) -> RateTest:
     """The learning-rate range test of a training: what each rate does to the loss, and which one it suggests.
 
@@ -150,8 +172,9 @@ def rates_of_tame(
     Raises:
         RegardError: as `fit_tame`.
     """
+    check_share(held_out)
+    marks = _marks(photos)
     plan = Plan.of(classifier, recipe or preset("default", classifier)[0], fill, seed)
-    marks = [fingerprint(photo) for photo in photos]
     with frozen(classifier):
         learnt, _, _ = plan.survey(photos, marks, held_out, tracked)
         task = plan.task(learnt)
@@ -166,14 +189,35 @@ def rates_of_tame(
     return found
 
 
-def _opened(folder: Path, configuration: Mapping[str, Any], force: bool) -> Run:
-    """The run: one that was stopped goes on, also by force; what else stands there is replaced by force alone."""
+def _marks(photos: Sequence[Photo]) -> list[str]:
+    """The content of each photo.
+
+    Raises:
+        UnsupportedError: not a list of photos.
+    """
+    if isinstance(photos, (str, os.PathLike, Image.Image, np.ndarray)):
+        raise UnsupportedError(
+            "a training takes a list of photos",
+            came=f"{photos!r:.200}",
+            remedy='of a folder: sorted(Path("photos").rglob("*.jpg"))',
+        )
+    return [fingerprint(photo) for photo in photos]
+
+
+def _standing(folder: Path, configuration: Mapping[str, Any], force: bool) -> Run | None:
+    """The run of this very training that was stopped, open again, also by force; None where one is still to be opened.
+
+    Raises:
+        RunError: another run stands there, which force alone replaces.
+    """
     try:
-        return Run.open(folder, COMMAND, configuration)
+        return Run.open(folder, COMMAND, configuration) if is_run(folder) else None
+    except OSError:
+        return None  # opening a run there says why
     except RunError:
         if not force:
             raise
-        return Run.open(folder, COMMAND, configuration, force=True)
+        return None
 
 
 def _counted(learnt: Surveyed, judged: Surveyed, unreadable: Mapping[str, str]) -> dict[str, int]:
@@ -184,16 +228,17 @@ def _counted(learnt: Surveyed, judged: Surveyed, unreadable: Mapping[str, str]) 
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON knows them."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _finish(run: Run, figures: Sequence[Mapping[str, float | None]], facts: Mapping[str, Any]) -> None:
-    """Figures of every epoch as rows, and the manifest; a finished run needs no checkpoints."""
+    """Figures of the start and of every epoch as rows, and the manifest; a finished run needs no checkpoints."""
     run.write_rows(
         [
             {"image": "held out", "method": TAME.name, "target": f"epoch {number:04d}", "epoch": number, **numbers}
-            for number, numbers in enumerate(figures, start=1)
+            for number, numbers in enumerate(figures)
         ]
     )
     run.finish(**facts)

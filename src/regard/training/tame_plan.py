@@ -11,16 +11,19 @@ import torch
 
 from regard.attention.fusion import FusionAttention
 from regard.errors import ClassifierError, UnsupportedError
-from regard.explainers.trained_attention import Card, TrainedAttention, head_of, linear_head
+from regard.explainers.tame import FEWEST_PHOTOS
+from regard.explainers.trained_attention import Card, TrainedAttention
 from regard.fills import Fill, black
 from regard.images import Photo, check_seed
 from regard.models.classifier import Classifier
 from regard.models.features import Features
+from regard.models.linear_head import head_of, last_linear, linear_head
 from regard.models.stages import read_stages, stages_of
 from regard.runs import versions
 from regard.training.mask_training import MaskTraining
+from regard.training.processes import Processes
 from regard.training.steps import Settings, seed_for
-from regard.training.surveyed import Surveyed, Tracked, surveyed
+from regard.training.surveyed import Surveyed, Watched, surveyed
 from regard.training.tame_recipe import Recipe
 
 
@@ -58,7 +61,7 @@ class Plan:
         preparation = classifier.preparation
         fill = black(preparation.mean, preparation.std) if fill is None else fill
         _check_fill(fill, classifier)
-        stages = stages_of(classifier, recipe.count, recipe.layers, recipe.at)
+        stages = _stages(classifier, recipe)
         attention = _first(classifier, stages, recipe, seed).to(classifier.device).train()
         return cls(classifier, recipe, fill, seed, stages, attention, classifier.hash)
 
@@ -79,26 +82,54 @@ class Plan:
             "layers": [[stage.place.layer, stage.place.at] for stage in self.stages],
         }
 
-    def settings(self, accumulate: int) -> Settings:
+    def settings(self, accumulate: int, checkpoint_every: int = Settings.checkpoint_every) -> Settings:
         """Those of the loop."""
         recipe, precision = self.recipe, self.classifier.precision
-        return Settings(recipe.epochs, recipe.batch, accumulate, seed=self.seed, precision=precision)
+        return Settings(recipe.epochs, recipe.batch, accumulate, checkpoint_every, seed=self.seed, precision=precision)
 
     def survey(
-        self, photos: Sequence[Photo], marks: Sequence[str], held_out: float, tracked: Tracked
+        self, photos: Sequence[Photo], marks: Sequence[str], held_out: float, tracked: Watched
     ) -> tuple[Surveyed, Surveyed, Mapping[str, str]]:
-        """Photos to learn from, those held out, and why others cannot be read, which is said.
+        """Photos to learn from, those held out, and why others cannot be read.
+
+        What makes the outcome doubtful is said, by the main process, before it costs anything.
 
         Raises:
             ClassifierError: too few photos, or the classifier has changed as it was read.
         """
         known, unreadable = surveyed(self.classifier, photos, marks, tracked)
         self.check_unchanged()
-        if unreadable:
+        main = Processes.of(self.classifier.device).main
+        if unreadable and main:
             listed = "; ".join(f"{photo}: {reason}" for photo, reason in list(unreadable.items())[:10])
             warnings.warn(f"{len(unreadable)} photos cannot be read and are left out: {listed}", stacklevel=3)
         learnt, judged = known.apart(held_out, self.seed)
+        for doubt in self._doubts(known, learnt) if main else ():
+            warnings.warn(doubt, stacklevel=3)
         return learnt, judged, unreadable
+
+    def _doubts(self, known: Surveyed, learnt: Surveyed) -> list[str]:
+        """What makes a training on these photos doubtful, with what to do, a sentence or two each."""
+        doubts = []
+        if len(set(known.classes)) == 1:
+            doubts.append(
+                f"{self.classifier.name} takes all {len(known.classes)} photos for one class, "
+                f"{self._called(known.classes[0])}: nothing shows the attention what tells classes apart; add photos "
+                "of others, or see whether the classifier is given its photos as it knows them"
+            )
+        most = max(learnt.of_class(self.attention.classes))
+        if self.attention.variant != "tied" and most < FEWEST_PHOTOS:
+            tied = last_linear(self.classifier) is not None
+            doubts.append(
+                f"the attention will show no map unless forced: it learns each class from photos of that class alone, "
+                f"{FEWEST_PHOTOS} at least, and no class has more than {most}; give more photos"
+                + (', or variant="tied" (--variant tied), which learns every class from every photo' if tied else "")
+            )
+        return doubts
+
+    def _called(self, index: int) -> str:
+        labels = self.classifier.labels
+        return f"{index}" if labels is None else f"{labels[index]!r}"
 
     def task(self, learnt: Surveyed) -> MaskTraining:
         """The task of the loop; masks that start from the head begin at the target of their area, else half open."""
@@ -149,6 +180,24 @@ class Plan:
                 came="another hash of weights and buffers",
                 remedy="its forward must leave weights and buffers alone in eval mode; nothing else may train it",
             )
+
+
+def _stages(classifier: Classifier, recipe: Recipe) -> tuple[Features, ...]:
+    """The layers that an attention of this recipe reads; see `stages_of`.
+
+    Raises:
+        UnsupportedError: the rule finds no such stages, with the settings that would.
+    """
+    try:
+        return stages_of(classifier, recipe.count, recipe.layers, recipe.at)
+    except UnsupportedError as reason:
+        settings = "a recipe of fewer stages, count=N (--count N), or of layers by name, layers=… (--layers A,B)"
+        raise UnsupportedError(
+            reason.problem,
+            came=reason.came,
+            expected=reason.expected,
+            remedy="; ".join(filter(None, [reason.remedy, settings])),
+        ) from reason
 
 
 def _first(classifier: Classifier, stages: Sequence[Features], recipe: Recipe, seed: int) -> FusionAttention:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import torch
-from torch import nn
 
 from regard.errors import UnsupportedError
 from regard.fills import Fill, black, training_mean
 from regard.models.classifier import Classifier
+from regard.models.linear_head import last_linear
 from regard.models.stages import read_stages, stages_of
 from regard.training.tame_recipe import Recipe
 
@@ -30,8 +30,9 @@ _PAPER = Recipe(
     augmentation="crop",
 )
 
-_DRAWN = Recipe(start="drawn", rate=1e-3, edge=0.3)
-"""Where there is no class activation map to start from: steps twenty times as long, and an edge that more can pass."""
+_DRAWN = Recipe(variant="tame", start="drawn", rate=1e-3, edge=0.3)
+"""Where there is no class activation map to start from: rows of their own, which learn faster than tied ones where
+every class has its photos (docs/tame-study.md), steps twenty times as long, and an edge that more can pass."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {"default": Recipe(), "paper": _PAPER, "paper-v1": replace(_PAPER, bias_rate=2.0)}
@@ -54,8 +55,8 @@ PUBLISHED_LAYERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def preset(name: str, classifier: Classifier) -> tuple[Recipe, Fill]:
     """A recipe by name, as it fits a classifier, and the fill that goes with it.
 
-    The default begins as the class activation map where a linear head reads the channels of the last stage; elsewhere,
-    as on transformers, at random, with longer steps and a wider edge, and without a linear head with rows of its own.
+    The default begins as the class activation map where a linear head reads the last stage's features, averaged;
+    elsewhere, as on transformers, at random, with rows of its own, longer steps and a wider edge.
 
     The published ones read `PUBLISHED_LAYERS` of the three networks they were made for, of any other what the rule
     gives; and fill transformers with the training set's mean colour, all others with black, as the default does all.
@@ -79,13 +80,17 @@ def preset(name: str, classifier: Classifier) -> tuple[Recipe, Fill]:
 
 
 def _fitting(recipe: Recipe, classifier: Classifier) -> Recipe:
-    """The default as it is, where a linear head reads the last stage's channels; else `_DRAWN`, of rows that can be."""
-    head = classifier.head_module()
-    if not isinstance(head, nn.Linear):
-        return replace(_DRAWN, variant="tame")
-    if classifier.tokens is not None:
+    """The default as it is, where the mean of the last stage's features under a linear head is the logits."""
+    head = last_linear(classifier)
+    if head is None or classifier.tokens is not None:
         return _DRAWN
-    last = stages_of(classifier, 1)
+    try:
+        last = stages_of(classifier, 1)
+    except UnsupportedError:  # layers may be named all the same
+        return _DRAWN
     with classifier.untouched(), torch.no_grad():
-        (features,), _ = read_stages(classifier, last, classifier.picture())
-    return recipe if features.shape[1] == head.in_features else _DRAWN
+        (features,), output = read_stages(classifier, last, classifier.picture(noise=True))
+        if output.logits is None or features.shape[1] != head.in_features:
+            return _DRAWN
+        pooled = head(features.mean(dim=(2, 3)).to(head.weight)).float()
+    return recipe if pooled.allclose(output.logits, rtol=1e-2, atol=1e-2 * float(pooled.abs().max())) else _DRAWN

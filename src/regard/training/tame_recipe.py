@@ -93,23 +93,36 @@ class Recipe:
                 raise UnsupportedError(
                     f"no such {name} of a recipe", came=repr(getattr(self, name)), expected=", ".join(get_args(known))
                 )
-        above = ("count", "share", "edge", "exponent", "rate", "bias_rate", "epochs", "batch")
-        at_least = ("smoothing", "negatives", "cross_entropy", "area", "variation", "weight_decay")
-        numbers = {name: getattr(self, name) for name in (*above, *at_least)}
-        wrong = [
-            name
-            for name, value in numbers.items()
-            if not (math.isfinite(value) and (value > 0 if name in above else value >= 0))
-        ]
-        if self.share >= 1:
-            wrong.append("share")
-        if self.area_target is not None and not 0 < self.area_target < 1:
-            wrong.append("area_target")
-        if wrong:
-            raise UnsupportedError(f"{wrong[0]} of a recipe cannot be that", came=repr(getattr(self, wrong[0])))
+        if type(self.gated) is not bool:
+            raise UnsupportedError("gated of a recipe is True or False", came=repr(self.gated))
+        for name in ("count", "epochs", "batch"):
+            self._check_number(name, whole=True, above=0)
+        for name in ("smoothing", "negatives"):
+            self._check_number(name, whole=True)
+        for name in ("exponent", "edge", "rate", "bias_rate"):
+            self._check_number(name, above=0)
+        for name in ("cross_entropy", "area", "variation", "weight_decay"):
+            self._check_number(name)
+        for name in ("share",) if self.area_target is None else ("share", "area_target"):
+            self._check_number(name, above=0, below=1)
         if self.maps == "negatives" and self.negatives < 1:
             raise UnsupportedError("there are negatives, or maps are the picture's own", came="negatives=0")
 
     def words(self) -> dict[str, Any]:
         """JSON values, for run and file."""
-        return asdict(self)
+        return {**asdict(self), "layers": None if self.layers is None else list(self.layers)}
+
+    def _check_number(
+        self, name: str, *, whole: bool = False, above: float | None = None, below: float = math.inf
+    ) -> None:
+        """Refuse what is no finite number, or out of its bounds: at least 0 where `above` is None."""
+        value = getattr(self, name)
+        number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not number or not (value >= 0 if above is None else value > above) or not value < below:
+            bounds = "at least 0" if above is None else f"above {above:g}"
+            raise UnsupportedError(
+                f"{name} of a recipe cannot be that",
+                came=repr(value),
+                expected=f"a {'whole' if whole else 'finite'} number, {bounds}"
+                + (f" and below {below:g}" if below < math.inf else ""),
+            )

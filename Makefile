@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PHOTOS := embedded/src/regard_embedded/photos
 THREADS ?= 2
 BENCH := .venv-bench
-BENCHMARKS := $(filter-out benchmarks/peers_%.py benchmarks/study_%.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/peers_%.py benchmarks/study_%.py benchmarks/measuring.py,$(wildcard benchmarks/*.py))
 # named, since a comma written inside a $(call …) would end its argument
 BENCH_EXTRAS := embedded,evaluate,timm,torchvision,baselines
 TEST_EXTRAS := embedded,evaluate,timm,torchvision,transformers,baselines,train,export,cluster,web,test

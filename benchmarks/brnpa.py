@@ -14,20 +14,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cdam import seconds, where
-
-sys.path.remove(str(Path(__file__).resolve().parent))  # a file beside this one has the name of a package
-
 import torch
+from measuring import peak, seconds, where
 from torch import Tensor
 
 from regard.attention.representative import representative_pooling
-from regard.evaluate.cost import measured
 
 FORMS = {
     "maps 14×14×1280": (1280, 14, 14),
@@ -92,14 +87,6 @@ def check_equal(features: Tensor) -> None:
         for what, pool in WAYS.items():
             if float((work(pool, features) - expected).abs().max()) > 1e-4 * float(expected.abs().max()):
                 raise SystemExit(f"{what}: the sides do not compute the same")
-
-
-def peak(call: Callable[[], object], device: torch.device) -> float:
-    """MiB that tensors take at most in a call."""
-    with measured(device, memory=True) as cost:
-        call()
-    assert cost.megabytes is not None
-    return cost.megabytes
 
 
 def table_of(name: str, device: torch.device, quick: bool) -> list[str]:

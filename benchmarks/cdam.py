@@ -11,13 +11,12 @@ Budgets: one class ≤ 1.0 forward, 1,000 classes ≤ 1.6, with logits and atten
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import seconds, where
 
 import regard
 from regard.compat import import_optional
@@ -74,14 +73,6 @@ def rows(classifier: regard.Classifier, pixels: torch.Tensor) -> tuple[list[Row]
     ]
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
 def measure(name: str, precision: str, device: torch.device) -> list[tuple[str, float, float]]:
     """Per row: what, median milliseconds, median ratio to the forward of its round."""
     classifier = regard.load(f"timm:{name}", pretrained=False, precision=precision, device=device)
@@ -107,13 +98,6 @@ def measure(name: str, precision: str, device: torch.device) -> list[tuple[str, 
         )
         for what, spent in times.items()
     ]
-
-
-def where(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    units = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
-    return f"{platform.machine()} processor {units} bfloat16 units, {torch.get_num_threads()} threads"
 
 
 def table(device: torch.device) -> str:

@@ -28,12 +28,9 @@ from pathlib import Path
 import peers_curves
 import peers_maps
 import torch
-from cdam import seconds, where
+from measuring import seconds, where
 from peers_curves import NETWORKS, Sides
 from torch import Tensor
-
-sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
-"""A file beside this one has the name of a package that others may import."""
 
 PEERS = ("quantus", "torchcam", "grad-cam", "captum")
 CPU = torch.device("cpu")

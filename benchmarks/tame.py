@@ -18,24 +18,19 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cdam import seconds, where
-
-sys.path.remove(str(Path(__file__).resolve().parent))  # a file beside this one has the name of a package
-
 import torch
 import torch.nn.functional as functional
+from measuring import peak, ratio, timed, where
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import regard
 from regard.attention.fusion import FusionAttention, map_grid, smoothing_radii
-from regard.evaluate.cost import measured
 from regard.explainers.trained_attention import Card, TrainedAttention
 from regard.fills import black
 from regard.models.stages import read_stages, stages_of
@@ -205,35 +200,12 @@ def _multiplications_of_a_forward(classifier: regard.Classifier) -> float:
     return counter.get_total_flops() / 2 + len(tokens.blocks) * 2 * count**2 * classifier.width
 
 
-def timed(work: Work, device: torch.device, quick: bool) -> dict[str, list[float]]:
-    """Seconds of each row, round by round."""
-    times: dict[str, list[float]] = {what: [] for what in work}
-    for turn in range(1 if quick else WARM + ROUNDS):
-        for what, call in work.items():
-            spent = seconds(call, device)
-            if quick or turn >= WARM:
-                times[what].append(spent)
-    return times
-
-
-def ratio(times: dict[str, list[float]], what: str, to: str) -> float:
-    return statistics.median(a / b for a, b in zip(times[what], times[to], strict=True))
-
-
-def peak(call: Callable[[], object], device: torch.device) -> float:
-    """MiB that tensors take at most in a call."""
-    with measured(device, memory=True) as cost:
-        call()
-    assert cost.megabytes is not None
-    return cost.megabytes
-
-
 def table_of(name: str, device: torch.device, quick: bool) -> list[str]:
     """Rows of a network."""
     subject = Subject.of(name, 1 if quick else BATCH, device)
     work, shares = explanations(subject), multiplications(subject)
     check_equal(subject, work)
-    times, lines = timed(work, device, quick), []
+    times, lines = timed(work, device, *rounds(quick)), []
     for what, call in work.items():
         cells = [name.partition(":")[2], what, f"{statistics.median(times[what]) * 1e3:.1f}"]
         cells += [f"{ratio(times, what, FORWARD):.3f}", f"{BUDGETS.get(name, '')}" if what == ONE else ""]
@@ -274,6 +246,11 @@ def step_of(subject: Subject, attention: nn.Module) -> Callable[[], object]:
     return step
 
 
+def rounds(quick: bool) -> tuple[int, int]:
+    """Those that are kept, and those before."""
+    return (1, 0) if quick else (ROUNDS, WARM)
+
+
 def training(device: torch.device, quick: bool) -> list[str]:
     """A step with the own rows gathered, and with all maps made first."""
     subject = Subject.of(LITE, 2 if quick else LEARNT, device)
@@ -285,7 +262,7 @@ def training(device: torch.device, quick: bool) -> list[str]:
     lines = [f"| a step of {len(subject.pixels)} pictures | median ms | pictures a second | × own rows | MiB |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     with frozen(subject.classifier):
-        times = timed(work, device, quick)
+        times = timed(work, device, *rounds(quick))
         for what, call in work.items():
             middle = statistics.median(times[what])
             cells = [what, f"{middle * 1e3:.1f}", f"{len(subject.pixels) / middle:.1f}"]

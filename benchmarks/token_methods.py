@@ -15,17 +15,14 @@ import argparse
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from cdam import full_graph, seconds, where
+from cdam import full_graph
+from measuring import Work, ratio, timed, where
 
 import regard
 from regard.compat import import_optional
-
-sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).parent]
-"""This file has the name of a package that others may import."""
 
 MODEL = "vit_small_patch16_224"
 ROUNDS = 5
@@ -36,22 +33,6 @@ FAMILIES = {
     "rotary positions (DINOv3 S/16)": ("timm:vit_small_patch16_dinov3", {"img_size": 224, "global_pool": "token"}),
 }
 CAPTUM = "captum in float32, 1 target"
-Times = dict[str, list[float]]
-Work = dict[str, Callable[[], object]]
-
-
-def timed(work: Work, device: torch.device, rounds: int = ROUNDS) -> Times:
-    times: Times = {what: [] for what in work}
-    for turn in range(rounds + 1):
-        for what, call in work.items():
-            spent = seconds(call, device)
-            if turn:
-                times[what].append(spent)
-    return times
-
-
-def ratio(times: Times, what: str, to: str) -> float:
-    return statistics.median(a / b for a, b in zip(times[what], times[to], strict=True))
 
 
 def classifier_of(precision: str, device: torch.device, name: str = f"timm:{MODEL}", **arguments: object):
@@ -178,7 +159,7 @@ def families(device: torch.device) -> list[str]:
             "10": lambda cdam=cdam, pixels=pixels, asked=asked: cdam(pixels, asked[10]),
         }
         with torch.no_grad():
-            times = timed(work, device)
+            times = timed(work, device, ROUNDS)
         one, ten = (ratio(times, count, "forward") for count in ("1", "10"))
         lines.append(f"| {what} | {cdam.settings['form']} | {one:.2f} | {ten:.2f} |")
         print(lines[-1], flush=True)

@@ -184,7 +184,7 @@ def judged(explainer: regard.Explainer, photos: Photos) -> Numbers:
 
 
 def shares_of_second(explainer: regard.Explainer, photos: Photos) -> list[float]:
-    """Share of the positive mass of the map of a pair's less likely class that lies on its own photo."""
+    """How much of the less likely class's map lies on its own photo: of TAME's mask σ(c), of others' positive mass."""
     classifier, shares = explainer.classifier, []
     for start in range(0, len(photos.pairs), BATCH):
         part = photos.pairs[start : start + BATCH]
@@ -197,6 +197,7 @@ def shares_of_second(explainer: regard.Explainer, photos: Photos) -> list[float]
         if not passed.any():
             continue
         maps = explainer(pixels[passed], regard.PerImage(sides[passed])).maps
+        maps = maps.sigmoid() if isinstance(explainer, TAME) else maps
         second = answers[passed].argmin(1)
         shares += [float(row[place]) for row, place in zip(own_shares(maps), second.tolist(), strict=True)]
     return shares

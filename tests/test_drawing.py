@@ -276,7 +276,7 @@ def test_a_map_that_is_not_there_is_said_and_the_others_are_drawn():
     first, second = panels(figure := drawn(whole.figure()))[1:]
     assert [text.get_text() for text in first.texts] == []
     assert [text.get_text() for text in second.texts] == ["no map"]
-    assert "hidden ← → kept" in [axes.get_ylabel() for axes in figure.axes]
+    assert "kept →\n← hidden" in [axes.get_ylabel() for axes in figure.axes]
 
 
 @pytest.mark.parametrize("value", [inf, -inf, 1e-38, 1e30])

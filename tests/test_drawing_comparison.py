@@ -71,7 +71,7 @@ def test_a_comparison_has_the_photo_and_every_map_on_the_row_s_own_scale_with_on
     bars = [axes.get_ylim() for axes in figure.axes if "→" in axes.get_ylabel()]
     assert bars == [(rows[0].scale.vmin, rows[0].scale.vmax), (0.0, rows[1].scale.vmax)]
     labels = [label for axes in figure.axes if "→" in (label := axes.get_ylabel())]
-    assert labels == ["hidden ← → kept", "attention →"]
+    assert labels == ["kept →\n← hidden", "attention →"]
 
 
 def test_a_map_of_another_unit_is_drawn_on_its_own_scale():

@@ -305,7 +305,7 @@ def _bar(figure: Figure, axes: list[Axes], scale: Scale, signed: bool, signs: tu
     bar = figure.colorbar(ScalarMappable(scale, SIGNED if signed else UNSIGNED), ax=axes, fraction=0.025, pad=0.01)
     bar.ax.tick_params(labelsize=7)
     bar.ax.locator_params(nbins=5)
-    meaning = "{} ← → {}".format(*signs) if signed else "attention →"
+    meaning = "{1} →\n← {0}".format(*signs) if signed else "attention →"
     bar.set_label("\n".join(filter(None, [meaning, scale.said])), fontsize=7)
 
 

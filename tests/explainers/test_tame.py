@@ -16,6 +16,7 @@ from .attentions import drawn
 from .networks import CLASSES, classifier_of, cnn, mlp_head, pixels_of, same, vit
 
 NETWORKS = {"cnn": cnn, "vit": vit}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(params=NETWORKS, scope="module")
@@ -191,12 +192,12 @@ def test_the_attention_is_sent_where_the_pixels_are(classifier, monkeypatch):
     assert sent == [torch.device("cpu")]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: no other device computes beside the CPU")
-def test_the_attention_follows_its_classifier_to_another_device():
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_attention_follows_its_classifier_to_every_device_that_is_there(device):
     classifier = classifier_of(vit())
     tame = regard.TAME(classifier, drawn(classifier))
     before = tame(pixels_of(), [0, 1]).maps
-    classifier.network.to("cuda")
+    classifier.network.to(device)
     same(tame(pixels_of(), [0, 1]).maps, before, 1e-3)
 
 

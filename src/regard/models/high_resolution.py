@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,11 @@ def high_resolution(
     return rewrapped(subject, changed, f"{called}, {grid[0]}×{grid[1]}")
 
 
-def rewrapped(subject: Subject, network: nn.Module, name: str) -> Subject:
+@overload
+def rewrapped(subject: Classifier, network: nn.Module, name: str) -> Classifier: ...
+@overload
+def rewrapped(subject: nn.Module, network: nn.Module, name: str) -> nn.Module: ...
+def rewrapped(subject: Classifier | nn.Module, network: nn.Module, name: str) -> Classifier | nn.Module:
     """What the subject is, of another network: that network, or a classifier with a copy of the head and all else.
 
     The anatomy of a transformer is found anew, from blocks of the same names. No source says how the network is built.
@@ -99,7 +103,7 @@ def rewrapped(subject: Subject, network: nn.Module, name: str) -> Subject:
         name=name,
         precision=subject.precision,
         tokens=None if tokens is None else dict(zip(tokens.blocks, tokens.attentions, strict=True)),
-    )  # type: ignore[return-value]  # mypy thinks of modules that are classifiers too
+    )
 
 
 def _finer_patches(

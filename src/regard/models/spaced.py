@@ -62,8 +62,9 @@ class PaddedConv2d(nn.Conv2d):
         return super().forward(functional.pad(grid, self.margins))
 
     def extra_repr(self) -> str:
-        """With the cells added on the left, on the right, above, below."""
-        return f"{super().extra_repr()}, margins={self.margins}"  # type: ignore[no-untyped-call]  # torch's own
+        """As torch's, with the cells added on the left, on the right, above, below."""
+        moved = f"stride={self.stride}, dilation={self.dilation}, groups={self.groups}"
+        return f"{self.in_channels}, {self.out_channels}, {self.kernel_size}, {moved}, margins={self.margins}"
 
 
 class SpacedMaxPool2d(nn.Module):

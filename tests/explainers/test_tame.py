@@ -273,7 +273,7 @@ def test_its_colours_say_what_its_mask_does_and_not_what_speaks_for_a_class(clas
     for one in (found, regard.Explanation.load(tmp_path / "found")):
         assert one.signs == ("hidden by the mask", "kept by the mask")
         assert [bar for axes in one.figure().axes if "→" in (bar := axes.get_ylabel())] == [
-            "hidden by the mask ← → kept by the mask"
+            "kept by the mask →\n← hidden by the mask"
         ] * 2
 
 

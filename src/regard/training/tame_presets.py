@@ -32,7 +32,7 @@ _PAPER = Recipe(
 
 _DRAWN = Recipe(variant="tame", start="drawn", rate=1e-3, edge=0.3)
 """Where there is no class activation map to start from: rows of their own, which learn faster than tied ones where
-every class has its photos (benchmarks/study_tame.py measures it), steps twenty times as long, and an edge that more can pass."""
+every class has its photos (benchmarks/study_tame.py), steps twenty times as long, and an edge that more can pass."""
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {"default": Recipe(), "paper": _PAPER, "paper-v1": replace(_PAPER, bias_rate=2.0)}

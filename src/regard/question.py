@@ -168,6 +168,17 @@ def ask(targets: Any, subject: Subject, images: int) -> Question:
     return Question(tuple(target.bind(subject) for target in columns), subject)
 
 
+def kinds(targets: Any) -> frozenset[str]:
+    """Kinds of the targets that a person wrote, as `ask` takes them; none where nothing was asked.
+
+    Raises:
+        TargetError: what is no target.
+    """
+    if isinstance(targets, PerImage):
+        return frozenset({ImageClasses.kind})
+    return frozenset(target.kind for target in _listed([] if targets is None else targets))
+
+
 def default_targets(subject: Subject, count: int) -> list[Target]:
     """What is asked when nothing is asked: the `count` likeliest classes, or the first measurements.
 

@@ -66,7 +66,7 @@ def test_the_first_command_answers_in_an_empty_directory(cli):
     assert "bagel, beigel" in out
     assert Image.open(picture).size[0] > 800
     explanation = regard.Explanation.load(run / "maps" / "bagel.safetensors")
-    assert explanation.method == "grad-cam"
+    assert explanation.method == "tame"
     assert explanation.targets[0][0].name == "bagel, beigel"
     assert len(explanation.targets[0]) == 3
     assert (run / "index.csv").read_text().count("bagel.png") == 3

@@ -12,6 +12,7 @@ import regard
 from regard.errors import LayerError, UnsupportedError
 from regard.explainers import registry
 from regard.explainers.explainer import ALL_TARGETS, Explainer, Found
+from regard.models.catalog import DEFAULT
 from regard.models.taps import Place, read
 from regard.targets import Target
 
@@ -95,11 +96,39 @@ def test_the_best_method_is_chosen_by_the_network():
 def test_one_line_explains_a_photo_with_everything_chosen():
     photo = next(photo for photo in regard_embedded.photos() if photo.path.stem == "gondola")
     explanation = regard.explain(photo.path)
-    assert (explanation.classifier, explanation.method) == ("regard:efficientnet-lite0", "grad-cam")
+    assert (explanation.classifier, explanation.method) == ("regard:efficientnet-lite0", "tame")
     assert explanation.targets[0][0].name == "gondola"
     chances = [answer.probability for answer in explanation.targets[0]]
     assert len(chances) == 3
     assert chances == sorted(chances, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("targets", "method"),
+    [
+        (None, "tame"),
+        ([281, "gondola", regard.Predicted(2)], "tame"),
+        (regard.PerImage([281]), "tame"),
+        (regard.Difference(281, 282), "grad-cam"),
+        ([281, regard.Probability(281)], "grad-cam"),
+    ],
+    ids=["nothing", "classes", "classes by image", "a difference", "a probability beside a class"],
+)
+def test_the_attention_shipped_for_a_network_is_chosen_where_it_answers(targets, method):
+    photo = next(photo for photo in regard_embedded.photos() if photo.path.stem == "gondola")
+    assert regard.explain(photo.path, targets=targets).method == method
+
+
+def test_settings_choose_a_method_that_has_them():
+    assert registry.choose(regard.load(DEFAULT), layer="blocks.4").name == "grad-cam"
+    with pytest.raises(UnsupportedError, match="no method explains") as refusal:
+        registry.choose(regard.load(DEFAULT), sampels=3)
+    assert all(f"{name} has no setting 'sampels'" in refusal.value.came for name in ("cdam", "tame", "grad-cam"))
+
+
+def test_what_is_no_target_is_refused_before_a_method_is_chosen():
+    with pytest.raises(regard.errors.TargetError, match="not a target"):
+        registry.choose(classifier_of(cnn()), targets=[3.5])
 
 
 def test_one_line_takes_a_classifier_by_name_and_a_method_s_settings():

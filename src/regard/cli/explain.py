@@ -68,8 +68,8 @@ def explain(
     paths = find_photos(photos)
     subject = load(classifier or DEFAULT, weights=weights, device=device, precision=precision)
     asked = None if method is None else method_asked(method, subject)
-    explainer = choose(subject) if asked is None else asked.explainer(subject)
     targets = _targets(subject, target or [], concept or [], top)
+    explainer = choose(subject, targets=targets) if asked is None else asked.explainer(subject)
     _check_question(explainer, targets)
     configuration = _configuration(subject, explainer, targets, precision)
     if asked is not None and asked.digest is not None:

@@ -31,7 +31,8 @@ def explain(
     Args:
         photo: a path, PIL image, uint8 array, or a list of those.
         classifier: a classifier, or a name for `regard.load`; default the embedded ImageNet one.
-        method: a name from `regard.methods()`; default the best that the classifier allows.
+        method: a name from `regard.methods()`; default the best that the classifier allows and
+            that answers the targets.
         targets: what is asked; default the three likeliest classes.
         **settings: of the method.
 
@@ -45,5 +46,5 @@ def explain(
             came=type(subject).__name__,
             remedy="regard.Classifier(network, regard.Preparation(…))",
         )
-    explainer = choose(subject, method, **settings)
+    explainer = choose(subject, method, targets, **settings)
     return explainer(photo, default_targets(subject, DEFAULT_TARGETS) if targets is None else targets)

@@ -13,6 +13,7 @@ from typing import Any
 from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer
 from regard.models.classifier import Classifier
+from regard.question import kinds
 
 logger = logging.getLogger("regard")
 
@@ -52,7 +53,7 @@ _OWN = {
     "edges": "regard.explainers.controls:Edges",
     "ones": "regard.explainers.controls:Ones",
 }
-_BEST_FIRST = ("cdam", "grad-cam")
+_BEST_FIRST = ("cdam", "tame", "grad-cam")
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,25 @@ def methods() -> list[Method]:
     ]
 
 
-def choose(classifier: Classifier, method: str | None = None, **settings: Any) -> Explainer:
-    """An explainer of the method named, or of the best one that the classifier allows.
+def choose(classifier: Classifier, method: str | None = None, targets: Any = None, **settings: Any) -> Explainer:
+    """An explainer of the method named, or of the best one that the classifier allows and that answers the targets.
 
-    CDAM for a transformer, Grad-CAM for a convolutional network.
+    CDAM for a transformer. For a convolutional network TAME where an attention is shipped for it and classes alone are
+    asked for, and Grad-CAM elsewhere.
 
     Raises:
         UnsupportedError: no such method, or none fits, with the reasons.
+        TargetError: what is no target.
     """
     if method is not None:
         return _made(find(method), classifier, settings)
-    reasons = []
+    asked, reasons = kinds(targets), []
     for name in _BEST_FIRST:
+        kind = find(name)
         try:
-            return _made(find(name), classifier, settings)
+            if asked <= kind.answers:
+                return _made(kind, classifier, settings)
+            reasons.append(f"{name}: does not answer {', '.join(sorted(asked - kind.answers))}")
         except UnsupportedError as reason:
             reasons.append(f"{name}: {reason.problem}" + (f" ({reason.came})" if reason.came else ""))
     raise UnsupportedError(f"no method explains {classifier.name} yet", came="; ".join(reasons))

@@ -12,14 +12,12 @@ the most that tensors held at once, above what was held before the call, the gra
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
-from measuring import peak, seconds, where
+from measuring import head, options, page, peak, ratio, rounds, timed
 from torch import Tensor
 
 from regard.attention.representative import representative_pooling
@@ -31,8 +29,8 @@ FORMS = {
     "tokens 196×384": (196, 384),
     "tokens 1024×384": (1024, 384),
 }
-BATCH, COUNT, ROUNDS, WARM = 8, 3, 9, 2
-"""Pictures, representatives, rounds that count, and those before."""
+BATCH, COUNT = 8, 3
+"""Pictures, and representatives of each."""
 OWN = "representatives"
 HEADS = ("features", "work", "forward ms", f"× {OWN}", "MiB", "and back ms", f"× {OWN}", "MiB")
 
@@ -80,9 +78,12 @@ def and_back(pool: Pool, features: Tensor) -> Tensor:
     return gradient
 
 
+PASSES = {"forward": forward, "and back": and_back}
+
+
 def check_equal(features: Tensor) -> None:
     """Refuse to compare what does not compute the same; sums of 1e-5 that norms differ by are not seen."""
-    for work in (forward, and_back):
+    for work in PASSES.values():
         expected = work(in_rounds, features)
         for what, pool in WAYS.items():
             if float((work(pool, features) - expected).abs().max()) > 1e-4 * float(expected.abs().max()):
@@ -93,49 +94,30 @@ def table_of(name: str, device: torch.device, quick: bool) -> list[str]:
     """Rows of one form of features."""
     features = features_of(FORMS[name], 2 if quick else BATCH, device)
     check_equal(features)
-    works = [{what: partial(work, pool, features) for what, pool in WAYS.items()} for work in (forward, and_back)]
-    times: list[dict[str, list[float]]] = [{what: [] for what in WAYS} for _ in works]
-    for turn in range(1 if quick else WARM + ROUNDS):
-        for work, kept in zip(works, times, strict=True):
-            for what, call in work.items():
-                spent = seconds(call, device)
-                if quick or turn >= WARM:
-                    kept[what].append(spent)
-    lines = []
+    works = {
+        f"{way} {what}": partial(work, pool, features) for way, work in PASSES.items() for what, pool in WAYS.items()
+    }
+    times, lines = timed(works, device, *rounds(quick)), []
     for what in WAYS:
         cells = [name, what]
-        for work, kept in zip(works, times, strict=True):
-            ratios = [own / first for own, first in zip(kept[what], kept[OWN], strict=True)]
-            cells += [f"{statistics.median(kept[what]) * 1e3:.1f}", f"{statistics.median(ratios):.2f}"]
-            cells += [f"{peak(work[what], device):.1f}"]
+        for way in PASSES:
+            own = f"{way} {what}"
+            cells += [f"{statistics.median(times[own]) * 1e3:.1f}", f"{ratio(times, own, f'{way} {OWN}'):.2f}"]
+            cells += [f"{peak(works[own], device):.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return lines
 
 
-def page(device: torch.device, quick: bool, write: Path | None) -> None:
-    lines = ["# BR-NPA: cost", "", *(__doc__ or "").strip().splitlines()[4:], ""]
-    lines += [f"{where(device)}, torch {torch.__version__}.", ""]
-    lines += ["Not measured yet: two pictures and one round, so that times mean nothing.", ""] if quick else []
-    lines += ["## Pooling", "", f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}"]
-    for name in FORMS:
-        lines += table_of(name, device, quick)
-        if write:
-            write.parent.mkdir(parents=True, exist_ok=True)
-            write.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, help="file for the table")
-    parser.add_argument("--quick", action="store_true", help="two pictures, one round: whether it works")
+    parser = options(__doc__, "two pictures")
     parser.add_argument("--form", choices=FORMS, help="only these features' rows, printed")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments = parser.parse_args()
-    if arguments.form:
-        table_of(arguments.form, arguments.device, arguments.quick)
+    asked = parser.parse_args()
+    if asked.form:
+        table_of(asked.form, asked.device, asked.quick)
     else:
-        page(arguments.device, arguments.quick, arguments.write)
+        tables = [partial(table_of, name, asked.device, asked.quick) for name in FORMS]
+        page("BR-NPA: cost", __doc__, asked, [lambda: ["## Pooling", "", *head(HEADS)], *tables])
 
 
 if __name__ == "__main__":

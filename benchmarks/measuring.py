@@ -1,11 +1,16 @@
-"""What the benchmarks measure with: rounds of works side by side, ratios within a round, the memory of tensors."""
+"""What the benchmarks measure with, and how they write it down.
+
+Rounds of works side by side, ratios within a round, the memory of tensors; options and pages of a program.
+"""
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -13,6 +18,8 @@ from regard.evaluate.cost import measured
 
 Work = Mapping[str, Callable[[], object]]
 Times = dict[str, list[float]]
+ROUNDS, WARM = 9, 2
+"""Rounds that count, and those before."""
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -34,6 +41,11 @@ def timed(work: Work, device: torch.device, rounds: int, warm: int = 1) -> Times
     return times
 
 
+def rounds(quick: bool) -> tuple[int, int]:
+    """Those that are kept, and those before."""
+    return (1, 0) if quick else (ROUNDS, WARM)
+
+
 def ratio(times: Times, what: str, to: str) -> float:
     """The median of the rounds' ratios."""
     return statistics.median(a / b for a, b in zip(times[what], times[to], strict=True))
@@ -52,3 +64,28 @@ def where(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     units = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
     return f"{platform.machine()} processor {units} bfloat16 units, {torch.get_num_threads()} threads"
+
+
+def options(about: str | None, quick: str) -> argparse.ArgumentParser:
+    """What every program of a page can be asked; `quick` says what its short form does."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, help="file for the tables")
+    parser.add_argument("--quick", action="store_true", help=f"{quick}, one round: whether it works")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    return parser
+
+
+def head(columns: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+
+
+def page(title: str, about: str | None, asked: argparse.Namespace, parts: Iterable[Callable[[], list[str]]]) -> None:
+    """What a program says of its tables, behind its usage, and their parts, which are written as they come."""
+    lines = [f"# {title}", "", *(about or "").strip().splitlines()[4:], ""]
+    lines += [f"{where(asked.device)}, torch {torch.__version__}.", ""]
+    lines += ["Not measured yet: few pictures and one round, so that times mean nothing.", ""] if asked.quick else []
+    for part in parts:
+        lines += part()
+        if asked.write:
+            asked.write.parent.mkdir(parents=True, exist_ok=True)
+            asked.write.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -76,12 +76,11 @@ CASES = (
     Case("start at random", DRAWN, only=LITE),
     Case("rows of their own", {"variant": "tame"}, only=LITE),
     Case("tied rows", {"variant": "tied"}, only=VIT),
-    Case("tied rows, rate 0.005", {"variant": "tied", "rate": 5e-3}, only=VIT),
     Case("rows of their own, start at random", {**DRAWN, "variant": "tame"}, only=LITE),
-    Case("own maps alone", {"maps": "own"}),
+    Case("own maps alone", {"maps": "own"}, only=LITE),
     Case("cross-batch maps", {"maps": "cross-batch", "area_target": None}, only=LITE),
     Case("area by its weight", {"area_target": None}, only=LITE),
-    Case("soft mask", {"mask": "soft"}),
+    Case("soft mask", {"mask": "soft"}, only=LITE),
     Case(
         "soft mask, own maps alone, area by its weight", {"mask": "soft", "maps": "own", "area_target": None}, only=LITE
     ),

@@ -16,16 +16,14 @@ what was held before the call. Budgets of `regard.TAME` for one class: ≤ 1.05 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
-from measuring import peak, ratio, timed, where
+from measuring import head, options, page, peak, ratio, rounds, timed
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -42,8 +40,8 @@ from regard.training.tame_recipe import Recipe
 LITE = "regard:efficientnet-lite0"
 BUDGETS = {"torchvision:vgg16": 1.05, "torchvision:resnet50": 1.2, "torchvision:vit_b_16": 1.05}
 NETWORKS = (*BUDGETS, LITE, "regard:vit-small")
-BATCH, LEARNT, ROUNDS, WARM = 8, 16, 9, 2
-"""Pictures of an explanation and of a training step; rounds that count, and those before."""
+BATCH, LEARNT = 8, 16
+"""Pictures of an explanation, and of a training step."""
 FORWARD, ONE, ALL = "forward", "regard.TAME, 1 class", "regard.TAME, all classes"
 READ_ONE, READ_SMOOTH = "layers and attention, 1 class", "layers and attention, 1 class, smoothing 1"
 READ_ALL, PUBLISHED = "layers and attention, all classes", "published order, all classes"
@@ -246,11 +244,6 @@ def step_of(subject: Subject, attention: nn.Module) -> Callable[[], object]:
     return step
 
 
-def rounds(quick: bool) -> tuple[int, int]:
-    """Those that are kept, and those before."""
-    return (1, 0) if quick else (ROUNDS, WARM)
-
-
 def training(device: torch.device, quick: bool) -> list[str]:
     """A step with the own rows gathered, and with all maps made first."""
     subject = Subject.of(LITE, 2 if quick else LEARNT, device)
@@ -259,8 +252,7 @@ def training(device: torch.device, quick: bool) -> list[str]:
     every.load_state_dict(gathered.state_dict())
     own, all_maps = "own rows alone", f"all {classes} maps, the own picked"
     work = {own: step_of(subject, gathered), all_maps: step_of(subject, AllThenPicked(every))}
-    lines = [f"| a step of {len(subject.pixels)} pictures | median ms | pictures a second | × own rows | MiB |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
+    lines = head([f"a step of {len(subject.pixels)} pictures", "median ms", "pictures a second", "× own rows", "MiB"])
     with frozen(subject.classifier):
         times = timed(work, device, *rounds(quick))
         for what, call in work.items():
@@ -277,34 +269,19 @@ def training(device: torch.device, quick: bool) -> list[str]:
     ]
 
 
-def page(device: torch.device, quick: bool, write: Path | None) -> None:
-    lines = ["# TAME: cost", "", *(__doc__ or "").strip().splitlines()[4:], ""]
-    lines += [f"{where(device)}, torch {torch.__version__}.", ""]
-    lines += ["Not measured yet: one picture and one round, so that times mean nothing.", ""] if quick else []
-    lines += ["## Maps", ""]
-    lines += [f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}"]
-    parts = [*(partial(table_of, name) for name in NETWORKS), lambda *how: ["", "## Training", "", *training(*how)]]
-    for part in parts:
-        lines += part(device, quick)
-        if write:
-            write.parent.mkdir(parents=True, exist_ok=True)
-            write.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, help="file for the tables")
-    parser.add_argument("--quick", action="store_true", help="one picture, one round: whether it works")
+    parser = options(__doc__, "one picture")
     parser.add_argument("--network", choices=NETWORKS, help="only this network's rows, printed")
     parser.add_argument("--training", action="store_true", help="only the training's table, printed")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments = parser.parse_args()
-    if arguments.network:
-        table_of(arguments.network, arguments.device, arguments.quick)
-    elif arguments.training:
-        training(arguments.device, arguments.quick)
+    asked = parser.parse_args()
+    how = asked.device, asked.quick
+    if asked.network:
+        table_of(asked.network, *how)
+    elif asked.training:
+        training(*how)
     else:
-        page(arguments.device, arguments.quick, arguments.write)
+        maps = [lambda: ["## Maps", "", *head(HEADS)], *(partial(table_of, name, *how) for name in NETWORKS)]
+        page("TAME: cost", __doc__, asked, [*maps, lambda: ["", "## Training", "", *training(*how)]])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from regard import runs
 from regard.errors import RunError
-from regard.runs import Run, configuration_hash, finished_run, new_folder, read_run
+from regard.runs import Run, check_folder, check_run_folder, configuration_hash, finished_run, new_folder, read_run
 
 ASKED = {"classifier": "regard:vit-small", "targets": ["tabby", 3], "deep": {"a": 1, "b": None}}
 
@@ -202,6 +202,25 @@ def test_an_empty_folder_will_do_and_a_file_will_not(folder):
     for force in (False, True):
         with pytest.raises(RunError, match="is a file"):
             opened(folder.parent / "file", force=force)
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "file/deeper/run"])
+def test_a_file_in_the_way_is_seen_before_anything_is_done(place, tmp_path):
+    (tmp_path / "file").write_text("")
+    for check in (check_folder, check_run_folder):
+        with pytest.raises(RunError, match=f"{place}' cannot be written") as refusal:
+            check(tmp_path / place)
+        assert refusal.value.came == f"{str(tmp_path / 'file')!r} is a file"
+
+
+@pytest.mark.parametrize("place", ["new", "new/one", "empty", "begun", "finished"])
+def test_where_a_run_can_be_opened_nothing_is_refused_and_nothing_made(place, tmp_path):
+    (tmp_path / "empty").mkdir()
+    opened(tmp_path / "begun")
+    opened(tmp_path / "finished").finish()
+    before = sorted(tmp_path.rglob("*"))
+    check_run_folder(tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_finished_run_is_found_by_those_who_ask_the_same(folder):

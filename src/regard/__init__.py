@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from regard.explainers.averaged_cdam import SmoothCDAM as SmoothCDAM
     from regard.explainers.averaged_gradients import IntegratedGradients as IntegratedGradients
     from regard.explainers.averaged_gradients import SmoothGrad as SmoothGrad
+    from regard.explainers.brnpa import BRNPA as BRNPA
     from regard.explainers.cdam import CDAM as CDAM
     from regard.explainers.class_activation import GradCAMPlusPlus as GradCAMPlusPlus
     from regard.explainers.class_activation import HiResCAM as HiResCAM
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from regard.explainers.score_cam import ScoreCAM as ScoreCAM
     from regard.explainers.tame import TAME as TAME
     from regard.explanation import Explanation as Explanation
+    from regard.models.brnpa import BRNPAClassifier as BRNPAClassifier
     from regard.models.catalog import load as load
     from regard.models.classifier import Classifier as Classifier
     from regard.models.preparation import Preparation as Preparation
@@ -67,6 +69,8 @@ _PUBLIC = {
     "AblationCAM": "explainers.ablation_cam",
     "AttentionGradCAM": "explainers.propagation",
     "AttentionMap": "explainers.attention",
+    "BRNPA": "explainers.brnpa",
+    "BRNPAClassifier": "models.brnpa",
     "CDAM": "explainers.cdam",
     "Centre": "explainers.controls",
     "Class": "targets",

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from regard.errors import PhotoError
-from regard.images import Photo, open_photo
+from regard.images import Interpolation, Photo, open_photo
 from regard.question import TargetAnswer
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ LONGEST_TITLE = 40
 MOST_PANELS = 24
 """Targets that a figure shows of each image; the explanation holds all."""
 _STRONGEST_COVER = 0.85
-_PANEL_INCHES, _BAR_INCHES, _TITLE_INCHES = 3.0, 0.7, 0.55
+PANEL_INCHES, TITLE_INCHES, _BAR_INCHES = 3.0, 0.55, 0.7
 MOST_ROWS = 12
 """Methods that a comparison shows; with its targets no more than `MOST_PANELS` maps."""
 _WORDS_INCHES, _CELL_INCHES, _TALLEST_INCHES = 0.25, 0.3, 36.0
@@ -158,13 +158,24 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: b
     Returns:
         uint8 (height, width, 3). Cover grows as |value|^0.75: weak evidence is still seen, and none is not.
     """
-    grey = picture.astype(np.float32).mean(axis=2, keepdims=True) * 0.75 + picture.astype(np.float32) * 0.25
     strength = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)) / scale.vmax
-    cover = _STRONGEST_COVER * np.clip(strength, 0, 1)[..., None] ** 0.75
     colour = (SIGNED if signed else UNSIGNED)(scale(np.nan_to_num(values)))[..., :3] * 255
-    laid = grey * (1 - cover) + colour * cover
-    unseen = np.isnan(values)[..., None]
-    return np.where(unseen, _pale(picture), laid).round().clip(0, 255).astype(np.uint8)
+    return cover(picture, colour, strength, np.isnan(values))
+
+
+def cover(picture: np.ndarray, colour: np.ndarray, strength: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Lay colours over a picture.
+
+    Args:
+        picture: uint8 (height, width, 3).
+        colour: (height, width, 3), 0 to 255.
+        strength: (height, width), from 0, where the greyed picture is seen, to 1.
+        unseen: (height, width) bool, what is drawn pale instead.
+    """
+    grey = picture.astype(np.float32).mean(axis=2, keepdims=True) * 0.75 + picture.astype(np.float32) * 0.25
+    share = _STRONGEST_COVER * np.clip(strength, 0, 1)[..., None] ** 0.75
+    laid = grey * (1 - share) + colour * share
+    return np.where(unseen[..., None], _pale(picture), laid).round().clip(0, 255).astype(np.uint8)
 
 
 def _pale(picture: np.ndarray) -> np.ndarray:
@@ -175,19 +186,19 @@ def _pale(picture: np.ndarray) -> np.ndarray:
 def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = None) -> Figure:
     """A grid: one row an image, first the picture, then one panel a target; see `Explanation.figure`."""
     rows, columns = len(explanation), min(MOST_PANELS, explanation.maps.shape[1])
-    pictures, placed = _placed(explanation, photos)
-    heights = [_PANEL_INCHES * min(2.5, picture.shape[0] / picture.shape[1]) for picture in pictures]
-    size = ((columns + 1) * _PANEL_INCHES + _BAR_INCHES, sum(heights) + _TITLE_INCHES * (rows + 0.5))
+    pictures, placed = pictures_with_maps(explanation, photos)
+    heights = row_heights(pictures)
+    size = ((columns + 1) * PANEL_INCHES + _BAR_INCHES, sum(heights) + TITLE_INCHES * (rows + 0.5))
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns + 1, squeeze=False, height_ratios=heights)
     for row in range(rows):
         scale = scale_of(explanation.maps[row], explanation.signed)
-        _show(grid[row, 0], pictures[row], _photo_title(explanation, row))
+        show(grid[row, 0], pictures[row], photo_title(explanation, row))
         for column in range(columns):
             values = placed[row][column].numpy()
             drawn = overlay(pictures[row], values, scale, explanation.signed)
-            _show(grid[row, column + 1], drawn, title_of(explanation.targets[row][column]))
+            show(grid[row, column + 1], drawn, title_of(explanation.targets[row][column]))
             if np.isnan(values).all():
                 _words(grid[row, column + 1], 0.5, 0.5, "no map", "center", "center")
         _bar(figure, list(grid[row]), scale, explanation.signed, explanation.signs)
@@ -214,7 +225,7 @@ def draw_comparison(photo: Photo, rows: Sequence[PanelRow], alike: Sequence[tupl
     columns = min(targets, max(1, MOST_PANELS // max(1, len(with_maps))))
     picture = _at_size_of_maps(photo, rows)
     heights = _heights(drawn, picture.shape[0] / picture.shape[1])
-    size = ((columns + 1) * _PANEL_INCHES + _BAR_INCHES, sum(heights) + _TITLE_INCHES)
+    size = ((columns + 1) * PANEL_INCHES + _BAR_INCHES, sum(heights) + TITLE_INCHES)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(heights), columns + 1, height_ratios=heights)
@@ -236,12 +247,17 @@ def draw_comparison(photo: Photo, rows: Sequence[PanelRow], alike: Sequence[tupl
     return figure
 
 
+def row_heights(pictures: Sequence[np.ndarray]) -> list[float]:
+    """Inches of the rows that show these pictures."""
+    return [PANEL_INCHES * min(2.5, picture.shape[0] / picture.shape[1]) for picture in pictures]
+
+
 def _heights(rows: Sequence[PanelRow], aspect: float) -> list[float]:
     """Inches of every row, and of the correlations beneath where there are two rows to compare."""
     maps = sum(bool(row.panels) for row in rows)
-    tall = min(_PANEL_INCHES * aspect + _TITLE_INCHES + _WORDS_INCHES, _TALLEST_INCHES / max(1, maps))
-    heights = [tall if row.panels else _TITLE_INCHES for row in rows]
-    return [*heights, _CELL_INCHES * maps + _TITLE_INCHES] if maps > 1 else heights
+    tall = min(PANEL_INCHES * aspect + TITLE_INCHES + _WORDS_INCHES, _TALLEST_INCHES / max(1, maps))
+    heights = [tall if row.panels else TITLE_INCHES for row in rows]
+    return [*heights, _CELL_INCHES * maps + TITLE_INCHES] if maps > 1 else heights
 
 
 def _at_size_of_maps(photo: Photo, rows: Sequence[PanelRow]) -> np.ndarray:
@@ -252,7 +268,7 @@ def _at_size_of_maps(photo: Photo, rows: Sequence[PanelRow]) -> np.ndarray:
 def _draw_row(axes: Sequence[Axes], picture: np.ndarray, row: PanelRow, title: str) -> None:
     """The photo, pale where this classifier did not see it, and the row's maps."""
     unseen = next(panel.values.isnan() for panel in row.panels if panel.values is not None).cpu().numpy()
-    _show(axes[0], np.where(unseen[..., None], _pale(picture), picture), title)
+    show(axes[0], np.where(unseen[..., None], _pale(picture), picture), title)
     _write_beneath(axes[0], row.words)
     for place, panel in zip(axes[1:], row.panels, strict=False):
         if panel.values is None:
@@ -261,7 +277,7 @@ def _draw_row(axes: Sequence[Axes], picture: np.ndarray, row: PanelRow, title: s
             _write(place, panel.words, 36, middle=True)
         else:
             scale = panel.scale or row.scale
-            _show(place, overlay(picture, panel.values.cpu().numpy(), scale, row.signed), panel.title)
+            show(place, overlay(picture, panel.values.cpu().numpy(), scale, row.signed), panel.title)
             _write_beneath(place, panel.words)
 
 
@@ -309,16 +325,18 @@ def _bar(figure: Figure, axes: list[Axes], scale: Scale, signed: bool, signs: tu
     bar.set_label("\n".join(filter(None, [meaning, scale.said])), fontsize=7)
 
 
-def _placed(explanation: Explanation, photos: Sequence[Photo] | None) -> tuple[list[np.ndarray], list[Tensor]]:
+def pictures_with_maps(
+    explanation: Explanation, photos: Sequence[Photo] | None, mode: Interpolation = "bilinear"
+) -> tuple[list[np.ndarray], list[Tensor]]:
     """Pictures to draw over, and the maps at their sizes."""
     if photos is None:
-        maps = as_drawn(explanation).to_pixels().detach().cpu()
+        maps = as_drawn(explanation).to_pixels(mode=mode).detach().cpu()
         return list(explanation.pictures.numpy()), list(maps)
     if len(photos) != len(explanation):
         raise PhotoError(
             "the photos are not those of the explanation", came=f"{len(photos)} for {len(explanation)} images"
         )
-    placed = [maps.detach().cpu() for maps in as_drawn(explanation).on_photo(longest=LONGEST)]
+    placed = [maps.detach().cpu() for maps in as_drawn(explanation).on_photo(mode, longest=LONGEST)]
     pictures = []
     for photo, geometry, maps in zip(photos, explanation.geometries, placed, strict=True):
         image = open_photo(photo)
@@ -333,7 +351,8 @@ def _placed(explanation: Explanation, photos: Sequence[Photo] | None) -> tuple[l
     return pictures, placed
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
+def show(axes: Axes, picture: np.ndarray, title: str) -> None:
+    """A picture and what stands above it, without axes."""
     axes.imshow(picture, interpolation="nearest")
     axes.set_title(title, fontsize=8, parse_math=False)
     axes.set_axis_off()
@@ -353,6 +372,7 @@ def title_of(answer: TargetAnswer) -> str:
     return f"{name}\nscore {answer.score:.3g}" if answer.score is not None else name
 
 
-def _photo_title(explanation: Explanation, row: int) -> str:
+def photo_title(explanation: Explanation, row: int) -> str:
+    """What stands above a photo: its size."""
     shape = explanation.geometries[row].photo
     return f"photo {shape[1]}×{shape[0]}"

@@ -17,6 +17,7 @@ from torch import Tensor
 from regard.errors import FileFormatError, TargetError
 from regard.images import Geometry, Interpolation, Photo
 from regard.question import TargetAnswer
+from regard.ranks import Ranks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +55,7 @@ class Explanation:
         notes: what a reader of the maps should know.
         version: of regard.
         signs: what values below and above zero mean, where the method is signed.
+        ranks: a map of each representative, and what it adds to each target's score; None where a method has none.
     """
 
     maps: Tensor
@@ -75,6 +77,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     version: str = ""
     signs: tuple[str, str] = SIGNS
+    ranks: Ranks | None = None
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -95,6 +98,7 @@ class Explanation:
             attention=None if self.attention is None else self.attention[part],
             prefix=None if self.prefix is None else self.prefix[part],
             not_finite=(0,) if image in self.not_finite else (),
+            ranks=None if self.ranks is None else self.ranks[part],
         )
 
     def __iter__(self) -> Iterator[Explanation]:
@@ -146,6 +150,19 @@ class Explanation:
 
         return draw_explanation(self, photos)
 
+    def rank_figure(self, photos: Sequence[Photo] | None = None) -> Figure:
+        """One row an image: the picture, then its ranks over it, each in its colour, and what each adds to the targets.
+
+        Args:
+            photos: as of `figure`.
+
+        Raises:
+            UnsupportedError: the method gives no ranks.
+        """
+        from regard.rank_drawing import draw_ranks
+
+        return draw_ranks(self, photos)
+
     def map_of(self, target: int | str, image: int = 0) -> Tensor:
         """One map (h, w), by the target's place or by its name as `targets` has it."""
         names = [answer.name for answer in self.targets[image]]
@@ -162,6 +179,8 @@ class Explanation:
     def save(self, path: str | Path) -> None:
         """Write all of it to one safetensors file, with a JSON header (format version, classifier hash, crop)."""
         tensors = {name: value for name in _TENSORS if (value := getattr(self, name)) is not None}
+        if self.ranks is not None:
+            tensors |= {_OF_RANKS + name: tensor for name, tensor in self.ranks.tensors().items()}
         header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -218,6 +237,8 @@ def _fields(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[st
     fields |= {name: tensors[name] for name in ("maps", "pictures")}
     fields |= {name: tensors.get(name) for name in ("logits", "attention", "prefix")}
     fields |= {name: tuple(header[name]) for name in ("not_finite", "notes")}
+    of_ranks = {name.removeprefix(_OF_RANKS): tensors[name] for name in tensors if name.startswith(_OF_RANKS)}
+    fields["ranks"] = Ranks(**of_ranks) if of_ranks else None
     fields["signs"] = tuple(header.get("signs", SIGNS))
     fields["targets"] = tuple(tuple(TargetAnswer(**answer) for answer in row) for row in header["targets"])
     fields["geometries"] = tuple(Geometry(**_tuples(geometry)) for geometry in header["geometries"])
@@ -229,6 +250,7 @@ def _tuples(lists: Mapping[str, list[Any]]) -> dict[str, Any]:
 
 
 _TENSORS = ("maps", "logits", "pictures", "attention", "prefix")
+_OF_RANKS = "ranks."
 _PLAIN = (
     "method",
     "settings",
@@ -262,6 +284,7 @@ def join(parts: Sequence[Explanation]) -> Explanation:
         forwards=sum(part.forwards for part in parts),
         backwards=sum(part.backwards for part in parts),
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        ranks=Ranks.joined(ranked) if (ranked := [part.ranks for part in parts if part.ranks is not None]) else None,
     )
 
 

@@ -24,7 +24,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -72,15 +73,9 @@ class Run:
                 made or written.
         """
         run = cls(folder, command, configuration, _now())
-        try:
+        with _told_if_not_written(folder):
             _make_ready(folder, command, configuration, force)
             run.log("started", version=metadata.version("regard"), configuration_hash=run.configuration_hash)
-        except OSError as reason:
-            raise RunError(
-                f"the run folder {str(folder)!r} cannot be written",
-                came=str(reason),
-                remedy="choose another folder, in which you may write",
-            ) from reason
         return run
 
     @property
@@ -213,6 +208,29 @@ def is_run(folder: Path) -> bool:
     return (folder / _CONFIGURATION).is_file() and _asked(folder) is not None
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse before slow work what can be no folder: a file, or a place under one.
+
+    Raises:
+        RunError: it is one, or cannot be looked at.
+    """
+    with _told_if_not_written(folder):
+        for place in (folder, *folder.parents):
+            if place.exists() and not place.is_dir():
+                raise NotADirectoryError(f"{str(place)!r} is a file")
+
+
+def check_run_folder(folder: Path) -> None:
+    """Refuse before slow work a folder in which no run can be opened, whatever it asks, also by force.
+
+    Raises:
+        RunError: it is a file, lies under one, cannot be looked at, or holds other files and no run.
+    """
+    check_folder(folder)
+    with _told_if_not_written(folder):
+        _standing(folder)
+
+
 def new_folder(command: str, parent: Path) -> Path:
     """A folder for a new run under `parent` that does not exist yet, named by command and time."""
     stem = f"{command}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
@@ -233,45 +251,63 @@ def versions() -> dict[str, str]:
 
 def _make_ready(folder: Path, command: str, configuration: Mapping[str, Any], force: bool) -> None:
     """Make the folder of a run, or see that the run that stands there can be continued."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{str(folder)!r} is a file", remedy="give a folder, or none for a new one")
-    if force and _occupied(folder):
-        _remove(folder)
-    if _occupied(folder):
-        _check_resumable(folder, command, configuration)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_atomically(folder / _CONFIGURATION, _to_json({"command": command, "configuration": configuration}))
+    check_folder(folder)
+    standing = _standing(folder)
+    if standing is not None and not force:
+        _check_resumable(folder, standing, command, configuration)
+        return
+    if standing is not None:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_atomically(folder / _CONFIGURATION, _to_json({"command": command, "configuration": configuration}))
 
 
-def _occupied(folder: Path) -> bool:
-    """Whether anything stands there, but for what a process killed in its very first write left behind."""
-    return folder.exists() and any(entry.name != f"{_CONFIGURATION}.unfinished" for entry in folder.iterdir())
+@contextmanager
+def _told_if_not_written(folder: Path) -> Iterator[None]:
+    """What the system says of a folder becomes an error a person can read."""
+    try:
+        yield
+    except OSError as reason:
+        raise RunError(
+            f"the folder {str(folder)!r} cannot be written",
+            came=str(reason),
+            remedy="choose another folder, in which you may write",
+        ) from reason
 
 
-def _check_resumable(folder: Path, command: str, configuration: Mapping[str, Any]) -> None:
+def _standing(folder: Path) -> dict[str, Any] | None:
+    """What the run that stands there asked; None where there is nothing.
+
+    What a process killed in its very first write left behind is nothing.
+
+    Raises:
+        RunError: other files stand there.
+    """
+    if not folder.exists() or all(entry.name == f"{_CONFIGURATION}.unfinished" for entry in folder.iterdir()):
+        return None
+    asked = _asked(folder)
+    if asked is None:
+        raise RunError(
+            f"{str(folder)!r} holds other files and no run",
+            remedy="choose an empty or a new folder; --force replaces only runs",
+        )
+    return asked
+
+
+def _check_resumable(folder: Path, standing: Mapping[str, Any], command: str, configuration: Mapping[str, Any]) -> None:
     if (folder / _MANIFEST).is_file():
         raise RunError(
             f"{str(folder)!r} holds a finished run", remedy="choose another folder, or --force to replace the run"
         )
-    asked = _asked(folder)
-    if asked is None:
-        raise RunError(f"{str(folder)!r} holds other files and no run", remedy="choose an empty or a new folder")
-    there = asked["configuration"]
-    if asked["command"] != command or configuration_hash(there) != configuration_hash(configuration):
+    there = standing["configuration"]
+    if standing["command"] != command or configuration_hash(there) != configuration_hash(configuration):
         differing = sorted(key for key in {*there, *configuration} if there.get(key) != configuration.get(key))
-        differing = differing if asked["command"] == command else [f"command, {asked['command']}"]
+        differing = differing if standing["command"] == command else [f"command, {standing['command']}"]
         raise RunError(
             f"{str(folder)!r} holds an unfinished run that asked something else",
             came=f"another {', '.join(differing)}",
             remedy="choose another folder, or --force to replace the run",
         )
-
-
-def _remove(folder: Path) -> None:
-    if _asked(folder) is None:
-        raise RunError(f"{str(folder)!r} holds other files and no run; --force replaces only runs")
-    shutil.rmtree(folder)
 
 
 def _asked(folder: Path) -> dict[str, Any] | None:

@@ -279,8 +279,16 @@ def test_several_photos_have_a_comparison_each_and_a_bad_one_a_row(compare):
     assert {path.name for path in Path("here/maps").iterdir()} == {"photo", "noise"}
     status = {row["image"]: row["status"] for row in read_run(Path("here")).rows if row["kind"] != "between targets"}
     assert status == {"photo.png": "explained", "noise.png": "explained", "cut.png": "failed"}
-    assert "cut.png: no map: " in out
+    assert (err.count("failed: cut.png: "), "cut.png" in out) == (1, False)
+    assert "compactness: share of places" in out
     assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_that_compared_nothing_says_so_once_and_explains_no_figures(compare):
+    Path("text.png").write_text("no picture at all")
+    code, out, err = compare("text.png", "--methods", "rollout", "--run", "here")
+    assert (code, err.count("failed: text.png: "), out) == (1, 1, "index.csv in here\n")
 
 
 @pytest.mark.usefixtures("tiny")
@@ -294,6 +302,7 @@ def test_a_method_that_fails_on_the_photo_is_a_row_that_says_why_beside_one_that
     assert found["rollout on vit"] == ("explained", None)
     assert found["attention on vit"][0] == "failed"
     assert "NaN" in found["attention on vit"][1]
-    code, out, _ = compare(*arguments, "--methods", "attention", "--force")
-    assert code == 1
-    assert "photo.png: no map: no method explained the photo" in out
+    code, out, err = compare(*arguments, "--methods", "attention", "--force")
+    assert (code, out) == (1, "index.csv in here\n")
+    assert err.count("failed: photo.png: no method explained the photo") == 1
+    assert "NaN" in err

@@ -173,6 +173,19 @@ def test_wrong_use_is_refused_in_a_sentence(change, problem, cli):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("share", ["nan", "inf", "-inf", "0", "1", "-1"])
+def test_a_share_that_is_none_is_refused_before_anything_is_read(share, cli):
+    code, out, err = train(cli, "--held-out", share, photos="nowhere")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: held_out is a share of the photos")
+
+
+def test_a_share_that_is_none_is_refused_also_where_the_photos_say_which_are_held_out(cli):
+    rows = [f"{photo},{photo.parent.name},{'val' if photo.stem == '0' else 'train'}" for photo in photos()]
+    code, _, err = train(cli, "--held-out", "nan", photos=table("\n".join(["file,label,split", *rows])))
+    assert (code, "held_out is a share of the photos" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--held-out", "1"), ("--kind", "forest"), ("--outputs", "embedding"), ("--hidden", "0"), ("--classifier", "no")],

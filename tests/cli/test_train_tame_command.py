@@ -237,6 +237,26 @@ def test_wrong_use_is_refused_in_a_sentence(more, change, problem, cli):
     assert not Path("regard-runs").exists()
 
 
+NUMBERS = {
+    "--held-out": ("held_out", ["nan", "inf", "-inf", "0", "1", "-1"]),
+    "--rate": ("rate", ["nan", "inf", "-inf", "0", "-1"]),
+    "--area": ("area", ["nan", "inf", "-inf", "-1"]),
+    "--area-target": ("area_target", ["nan", "inf", "-inf", "0", "1", "-1"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "called", "value"),
+    [(option, called, value) for option, (called, values) in NUMBERS.items() for value in values],
+)
+def test_a_number_that_is_none_is_refused_before_anything_is_read(option, called, value, cli):
+    code, out, err = train(cli, option, value, photos="nowhere")
+    assert (code, out, cli.asked) == (2, "", [])
+    assert called in err or f"'{option}'" in err
+    assert "nowhere" not in err
+    assert "Traceback" not in err
+
+
 def test_a_training_without_out_is_wrong_use(cli):
     code, _, err = cli("train", "tame", "photos", "-c", "vit")
     assert code == 2

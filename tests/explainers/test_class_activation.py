@@ -267,6 +267,18 @@ def test_images_where_the_sign_of_eigen_cam_is_a_coin_toss_are_named():
     assert [note.partition(":")[0] for note in whole] == ["the sign of the map is a coin toss in image 0, image 2"]
 
 
+def test_eigen_cam_says_what_its_signs_mean_which_is_not_for_and_against_a_class():
+    """Features of mean zero, of which −3 is farthest away: it is above zero, and so is what lies on its side."""
+    pixels = torch.zeros(1, 3, 2, 2)
+    pixels[0, 0] = torch.tensor([[-3.0, 1.0], [-1.0, 3.0 - 1e-3]])
+    explanation = regard.EigenCAM(classifier_of(Given(), 2, outputs="scalar"), layer="grid")(pixels, 0)
+    assert explanation.signs == ("unlike the strongest place", "like the strongest place")
+    assert explanation.maps[0, 0].sign().tolist() == [[1, -1], [1, -1]]
+    assert "like the strongest place →\n← unlike the strongest place" in [
+        axes.get_ylabel() for axes in explanation.figure().axes
+    ]
+
+
 def test_eigen_grad_cam_is_high_where_features_speak_for_the_target():
     classifier = classifier_of(cnn())
     for seed in range(6):

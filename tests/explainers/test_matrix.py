@@ -126,7 +126,7 @@ def classifier(make):
 CAMS = {"grad-cam", "grad-cam++", "layer-cam", "hires-cam", "x-grad-cam", "eigen-cam", "eigen-grad-cam"}
 CONTROLS = {"random", "centre", "edges", "ones"}
 PERTURBING = {"rise", "occlusion", "score-cam", "ablation-cam"}
-OF_ANY = {*CAMS, *CONTROLS, *PERTURBING, "input-gradient", "integrated-gradients", "smooth-grad"}
+OF_ANY = {*CAMS, *CONTROLS, *PERTURBING, "br-npa", "input-gradient", "integrated-gradients", "smooth-grad"}
 CDAMS = {"cdam", "smooth-cdam", "integrated-cdam", "paper-integrated-cdam"}
 OF_TOKENS = {*CDAMS, "rollout", "relevance", "token-ablation", "token-gradient"}
 OF_THE_CLASS_TOKEN = {"attention", "attention-grad-cam", "last-block-ablation", "partial-relevance"}

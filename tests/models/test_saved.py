@@ -102,9 +102,11 @@ def test_tied_weights_are_written(tmp_path):
     ("form", "head"),
     [
         (HeadForm("linear", 4, 2), nn.Linear(4, 2)),
+        (HeadForm("linear", 4, 2, bias=False), nn.Linear(4, 2, bias=False)),
         (HeadForm("mlp", 4, 2, 3), nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2))),
+        (HeadForm("mlp", 4, 2, 3, False), nn.Sequential(nn.Linear(4, 3, False), nn.GELU(), nn.Linear(3, 2, False))),
     ],
-    ids=["linear", "mlp"],
+    ids=["linear", "linear without bias", "mlp", "mlp without biases"],
 )
 def test_the_form_of_a_head_builds_it_again(form, head):
     assert form_of(head) == form
@@ -114,13 +116,13 @@ def test_the_form_of_a_head_builds_it_again(form, head):
 @pytest.mark.parametrize(
     "head",
     [
-        nn.Linear(24, 3, bias=False),
+        nn.Sequential(nn.Linear(24, 4, bias=False), nn.GELU(), nn.Linear(4, 3)),
         nn.Sequential(nn.Linear(24, 3)),
         nn.Sequential(nn.Linear(24, 4), nn.GELU("tanh"), nn.Linear(4, 3)),
         nn.Sequential(nn.Linear(24, 4), nn.ReLU(), nn.Linear(4, 3)),
         mlp_head(3),
     ],
-    ids=["no bias", "wrapped", "another GELU", "ReLU", "tanh"],
+    ids=["one bias", "wrapped", "another GELU", "ReLU", "tanh"],
 )
 def test_a_head_of_another_form_is_not_written(head, tmp_path):
     with pytest.raises(ClassifierError, match="cannot say how this head is built"):

@@ -1,20 +1,19 @@
-"""Trainings of TAME in one process and in two. A program: a folder, where each process leaves what it came to.
+"""Trainings of TAME in one process and in two. A program: a folder, where each process leaves what it came to."""
 
-Every process is forked here, where no thread runs yet, so that torch and accelerate are imported once.
-"""
-
-import importlib
+import itertools
 import json
-import os
-import socket
 import sys
-import traceback
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from forked import ends_of, prepare
 
 import regard
 from regard.training import Recipe, fit_tame
@@ -89,45 +88,13 @@ def train(folder, name, rank):
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
 
 
-def forked(folder, name, rank, surroundings):
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        os.environ.update(surroundings)
-        train(folder, name, rank)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def started(folder, name, count):
-    """Train in so many processes; an error in any ends this one."""
-    folder.mkdir(parents=True)
-    meeting = {}
-    if count > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        meeting |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GLOO_SOCKET_IFNAME": "lo"}
-    places = [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} if meeting else {} for rank in range(count)]
-    processes = [forked(folder, name, rank, place) for rank, place in enumerate(places)]
-    ends = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-    assert not any(ends), f"{name} in {count}: {ends}"
-
-
 def main(folder):
-    torch.set_num_threads(1)
-    for late in ("accelerate.utils", "torch._dynamo"):  # which each of them would import for itself
-        importlib.import_module(late)
-    for name in RECIPES:
-        for count in (1, 2):
-            started(folder / f"{name}, {count}", name, count)
-    started(folder / f"{AGAIN}, 2", AGAIN, 2)
+    prepare()
+    for name, count in (*itertools.product(RECIPES, (1, 2)), (AGAIN, 2)):
+        place = folder / f"{name}, {count}"
+        place.mkdir()
+        ends = ends_of(partial(train, place, name), count)
+        assert not any(ends), f"{name} in {count}: {ends}"
 
 
 if __name__ == "__main__":

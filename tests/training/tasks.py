@@ -53,4 +53,9 @@ def descent(task, asked):
 
 def bits(module):
     """All that a module is, as bytes by name."""
-    return {name: value.numpy().tobytes() for name, value in module.state_dict().items()}
+    return bits_of(module.state_dict())
+
+
+def bits_of(state):
+    """A module's saved state, as bytes by name."""
+    return {name: value.numpy().tobytes() for name, value in state.items()}

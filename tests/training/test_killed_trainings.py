@@ -1,14 +1,13 @@
 """Trainings that are killed or interrupted at any moment, and trainings in two processes."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+
+from .forked import run_program
+from .tasks import bits_of
 
 KILL, INTERRUPT = int(signal.SIGKILL), int(signal.SIGINT)
 MANY = {"dropout": 0.3, "norm": True, "choose_by": "error"}
@@ -66,21 +65,12 @@ def cases():
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("trainings")
     (place / "cases.json").write_text(json.dumps(dict(cases())))
-    program = Path(__file__).with_name("trainings.py")
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ended = subprocess.run(
-        [sys.executable, program, place], capture_output=True, text=True, env=surroundings, timeout=240
-    )
-    assert ended.returncode == 0, ended.stderr
+    run_program("trainings.py", place)
     return place
 
 
 def end(folder, case, rank=0):
     return torch.load(folder / case / f"end-{rank}.pt", weights_only=True)
-
-
-def same_bits(found, expected):
-    return all(found[name].numpy().tobytes() == value.numpy().tobytes() for name, value in expected.items())
 
 
 def lines(folder, case, *events):
@@ -96,14 +86,14 @@ def codes(folder, case):
 def test_a_training_killed_at_any_moment_ends_with_the_same_bits(name, folder):
     case = f"killed: {name}"
     assert codes(folder, case) == [-KILL] * len(KILLED[name]) + [0]
-    assert same_bits(end(folder, case), end(folder, "whole"))
+    assert bits_of(end(folder, case)) == bits_of(end(folder, "whole"))
 
 
 @pytest.mark.parametrize("name", INTERRUPTED)
 def test_an_interrupted_training_goes_on_from_its_last_whole_step_with_the_same_bits(name, folder):
     case = f"interrupted: {name}"
     assert codes(folder, case) == [130] * len(INTERRUPTED[name]) + [0]
-    assert same_bits(end(folder, case), end(folder, "whole"))
+    assert bits_of(end(folder, case)) == bits_of(end(folder, "whole"))
     left_at = [line["step"] for line in lines(folder, case, "interrupted")]
     begun_at = [line["step"] for line in lines(folder, case, "training")]
     assert begun_at == [0, *left_at]
@@ -136,7 +126,7 @@ def test_two_processes_give_the_weights_of_one(name, folder):
     for rank in range(2):
         found = end(folder, f"{name}, two", rank)
         assert max(float((found[key] - value).abs().max()) for key, value in alone.items()) < 1e-5
-    assert same_bits(end(folder, f"{name}, two", 1), end(folder, f"{name}, two", 0))
+    assert bits_of(end(folder, f"{name}, two", 1)) == bits_of(end(folder, f"{name}, two", 0))
 
 
 def test_two_processes_log_the_losses_of_one(folder):
@@ -146,9 +136,9 @@ def test_two_processes_log_the_losses_of_one(folder):
 
 
 def test_two_processes_with_batch_norm_give_the_same_bits_again_and_after_a_kill(folder):
-    expected = end(folder, "both")
-    assert not same_bits(expected, end(folder, "whole"))  # statistics of halves are not those of the whole
+    expected = bits_of(end(folder, "both"))
+    assert expected != bits_of(end(folder, "whole"))  # statistics of halves are not those of the whole
     for case, ended in (("both again", [0]), ("both, killed", [-KILL, 0])):
         assert codes(folder, case) == ended
         for rank in range(2):
-            assert same_bits(end(folder, case, rank), expected)
+            assert bits_of(end(folder, case, rank)) == expected

@@ -109,7 +109,7 @@ def test_what_stands_in_the_way_is_no_run_is_refused(tmp_path):
     (tmp_path / "others" / "notes.txt").write_text("mine")
     for place, said in (("file", "is a file"), ("others", "no run")):
         with pytest.raises(RunError, match=said):
-            fit_tame(tiny(), PHOTOS, recipe=recipe_of(**TIED), run=tmp_path / place, force=True)
+            fit_tame(tiny(), PHOTOS, recipe=recipe_of(**TIED), run=tmp_path / place, force=True, tracked=never)
     assert (tmp_path / "others" / "notes.txt").read_text() == "mine"
 
 

@@ -1,16 +1,14 @@
 """`fit_tame` in two processes comes to what it comes to in one, figures included, where no batch is seen whole."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from regard.runs import read_run
+
+from .forked import run_program
+from .tasks import bits_of
 
 ALIKE = ["l-cam", "no-skip-no-norm"]
 """Without batch norm every loss is its picture's own."""
@@ -19,12 +17,7 @@ ALIKE = ["l-cam", "no-skip-no-norm"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("tames")
-    program = Path(__file__).with_name("tames.py")
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ended = subprocess.run(
-        [sys.executable, program, place], capture_output=True, text=True, env=surroundings, timeout=240
-    )
-    assert ended.returncode == 0, ended.stderr
+    run_program("tames.py", place)
     return place
 
 
@@ -34,10 +27,6 @@ def weights(folder, case, rank=0):
 
 def told(folder, case, rank=0):
     return json.loads((folder / case / f"told-{rank}.json").read_text())
-
-
-def same_bits(one, other):
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def farthest(one, other):
@@ -88,11 +77,11 @@ def test_and_its_run(name, folder):
 
 @pytest.mark.parametrize("name", [*ALIKE, "tame"])
 def test_both_processes_end_with_the_same_bits(name, folder):
-    assert same_bits(weights(folder, f"{name}, 2", 0), weights(folder, f"{name}, 2", 1))
+    assert bits_of(weights(folder, f"{name}, 2", 0)) == bits_of(weights(folder, f"{name}, 2", 1))
     assert told(folder, f"{name}, 2", 0) == told(folder, f"{name}, 2", 1)
 
 
 def test_with_batch_norm_halves_of_a_step_are_not_the_whole_and_give_the_same_bits_again(folder):
     """Which also shows that steps are cut."""
     assert farthest(weights(folder, "tame, 1"), weights(folder, "tame, 2")) > 1e-4
-    assert same_bits(weights(folder, "tame, 2"), weights(folder, "tame again, 2"))
+    assert bits_of(weights(folder, "tame, 2")) == bits_of(weights(folder, "tame again, 2"))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from regard.attention.choosing import Select, chosen
 from regard.attention.places import NEGLIGIBLE, Places, fine, first
+from regard.attention.pooled import Pooled
 from regard.errors import LayerError, UnsupportedError
 
 Weights = Literal["sum", "softmax"]
@@ -23,43 +24,25 @@ EVEN = 0.1
 
 
 @dataclass(frozen=True)
-class Representatives:
-    """What `representative_pooling` found, in the order in which it was found: rank 0 first.
+class Representatives(Pooled):
+    """What `representative_pooling` found, in the order in which it was found: rank 1 first.
 
     Attributes:
         vectors: (B, K, C), the pooled vectors v_k, of the features' type.
         maps: (B, K, h, w), of tokens (B, K, N): the weights a_k, which sum to 1. They say what is alike, not how
             active it is: to be looked at, they are multiplied by `norms`.
-        indices: (B, K) int64, the places i_k in row-major order.
-        scores: (B, K), the selection's score of each place; with "norm" what was left of its norm, which no later
-            rank exceeds.
         valid: (B, K) bool: something of the place was left that no earlier rank had explained, and its weights are
             similarities; where not, a vector tells nothing new.
         norms: (B, h, w), of tokens (B, N): ‖f_p‖.
+        indices: (B, K) int64, the places i_k in row-major order.
+        scores: (B, K), the selection's score of each place; with "norm" what was left of its norm, which no later
+            rank exceeds.
 
     Maps, scores and norms are float32, of float64 features float64. Scores carry no gradient.
     """
 
-    vectors: Tensor
-    maps: Tensor
     indices: Tensor
     scores: Tensor
-    valid: Tensor
-    norms: Tensor
-
-    def joined(self, ranks: Sequence[int] | None = None) -> Tensor:
-        """The vectors of some ranks, or of all, one after the other: (B, len(ranks) · C), what a linear head reads.
-
-        Raises:
-            UnsupportedError: no rank, or one that there is not.
-        """
-        count = self.vectors.shape[1]
-        ranks = range(count) if ranks is None else ranks
-        if not ranks or not all(type(rank) is int and 0 <= rank < count for rank in ranks):
-            raise UnsupportedError(
-                "there are no such ranks", came=repr(ranks), expected=f"some of 0 to {count - 1}, the first is 0"
-            )
-        return torch.cat([self.vectors[:, rank] for rank in ranks], dim=1)
 
 
 def representative_pooling(
@@ -130,12 +113,12 @@ def representative_pooling(
         vectors = places.weighted(maps) if refine else places.at(indices)
     grid = features.shape[2:] if features.dim() == 4 else features.shape[1:2]
     return Representatives(
-        vectors.to(features.dtype),
-        maps.unflatten(2, grid),
-        indices,
-        scores,
-        anything & usable,
-        places.norms.unflatten(1, grid),
+        vectors=vectors.to(features.dtype),
+        maps=maps.unflatten(2, grid),
+        valid=anything & usable,
+        norms=places.norms.unflatten(1, grid),
+        indices=indices,
+        scores=scores,
     )
 
 

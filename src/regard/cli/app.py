@@ -20,6 +20,7 @@ from regard.cli.methods import methods
 from regard.cli.metrics import metrics
 from regard.cli.models import models
 from regard.cli.train import train
+from regard.cli.train_brnpa import br_npa
 
 app = typer.Typer(
     name="regard",
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for command in (explain, compare, evaluate, export, models, methods, metrics):
     app.command()(command)
+train.command("br-npa")(br_npa)
 app.add_typer(train)
 
 

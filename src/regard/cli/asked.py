@@ -60,6 +60,22 @@ def concept_asked(subject: Classifier, text: str) -> Concept:
     return Concept.from_images(subject, find_photos([folder]), name)
 
 
+def check_weights(weights: Path | None, names: Sequence[str]) -> None:
+    """Refuse one file of weights for several classifiers.
+
+    Raises:
+        ClassifierError: it is given so.
+    """
+    from regard.errors import ClassifierError
+
+    if weights is not None and len(names) > 1:
+        raise ClassifierError(
+            "--weights are those of one classifier",
+            came=", ".join(names),
+            remedy="name one classifier, or give classifier files",
+        )
+
+
 def described(target: Any) -> str:
     """A target for a run's configuration: in words, and with the digest of a direction that it holds."""
     direction: Tensor | None = getattr(target, "direction", None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.asked import described, listed, method_asked
+from regard.cli.asked import check_weights, described, listed, method_asked
 from regard.cli.columns import LIKELIEST, Column, columns_asked, likeliest_columns
 from regard.cli.comparison import Contender, answered, likeness
 from regard.cli.comparison_results import draw, figures, print_figures, rows_of, save_maps
@@ -71,10 +71,12 @@ def compare(
     Example: regard compare church.jpg --models regard:vit-small --methods cdam,rollout --targets "church,gas pump"
     """
     from regard.models.catalog import DEFAULT, load
-    from regard.runs import Run, new_folder
+    from regard.runs import Run, check_run_folder, new_folder
 
+    if run is not None:
+        check_run_folder(run)
     paths, names = find_photos(photos), listed(models) or [DEFAULT]
-    _check_weights(weights, names)
+    check_weights(weights, names)
     subjects = [load(name, weights=weights, device=device, precision=precision) for name in names]
     contenders = _contenders(names, subjects, listed(methods))
     columns = columns_asked(subjects, targets or [], concept or [])
@@ -97,22 +99,6 @@ def compare(
     found = figures(results.rows())
     print_json({**summary(results), "figures": found}) if as_json else print_figures(results, found)
     raise typer.Exit(1 if failed else 0)
-
-
-def _check_weights(weights: Path | None, names: Sequence[str]) -> None:
-    """Refuse one file of weights for several classifiers.
-
-    Raises:
-        ClassifierError: it is given so.
-    """
-    from regard.errors import ClassifierError
-
-    if weights is not None and len(names) != 1:
-        raise ClassifierError(
-            "--weights are those of one classifier",
-            came=f"--models {','.join(names)}",
-            remedy="name one in --models, or compare classifier files",
-        )
 
 
 def _contenders(names: Sequence[str], subjects: Sequence[Classifier], methods: Sequence[str]) -> list[Contender]:

@@ -210,8 +210,8 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int,
 
 
 def print_figures(results: Run, found: Sequence[Mapping[str, Any]]) -> None:
-    """The table of every photo, what could not be done, and what the figures mean."""
-    rows = results.rows()
+    """The table of every photo, what has no map, and what the figures mean; what failed whole has been said before."""
+    rows = [row for row in results.rows() if row.get("kind")]
     for image in sorted({row["image"] for row in rows}):
         failures = [row for row in rows if row["image"] == image and row["error"]]
         of_photo = [entry for entry in found if entry["image"] == image]
@@ -225,9 +225,10 @@ def print_figures(results: Run, found: Sequence[Mapping[str, Any]]) -> None:
             )
         for row in failures:
             about = " · ".join(part for part in (row["method"], row["target"]) if part)
-            print(f"{about or image}: no map: {row['error'].partition(chr(10))[0]}")
-    print("\n".join(LEGEND))
-    print(f"pictures, raw maps and index.csv in {results.folder}")
+            print(f"{about}: no map: {row['error'].partition(chr(10))[0]}")
+    if rows:
+        print("\n".join(LEGEND))
+    print(f"{'pictures, raw maps and ' if rows else ''}index.csv in {results.folder}")
 
 
 def sparsity(values: Tensor) -> tuple[float, float]:

@@ -40,13 +40,16 @@ def description(classifier: Classifier) -> dict[str, Any]:
         "methods": _methods(classifier),
         "tokens": _tokens(classifier),
         "feature_map": _feature_map(classifier),
+        "representatives": _representatives(classifier),
         "layers": [asdict(layer) for layer in tappable(classifier)],
     }
 
 
 def in_words(described: dict[str, Any]) -> str:
     """Where the maps of a described classifier come from, in one line."""
-    tokens, features = described["tokens"], described["feature_map"]
+    tokens, features, pooled = described["tokens"], described["feature_map"], described.get("representatives")
+    if pooled is not None:
+        return _pooled_in_words(pooled)
     if tokens is not None:
         blocks, (high, wide), (down, across) = tokens["blocks"], tokens["patch"], tokens["grid"]
         return (
@@ -56,6 +59,14 @@ def in_words(described: dict[str, Any]) -> str:
     if features is not None:
         return f"last feature map {features['layer']} {'×'.join(map(str, features['shape']))}"
     return "neither tokens nor a feature map that carries the decision"
+
+
+def _pooled_in_words(pooled: dict[str, Any]) -> str:
+    strides = pooled["strides"] and f"; strides {', '.join(map(str, pooled['strides']))}"
+    return (
+        f"{pooled['count']} vectors by {pooled['pooling']} pooling of {pooled['layer']}, a grid of"
+        f" {'×'.join(map(str, pooled['grid']))}{strides or ''}{', dilated' if pooled['dilation'] else ''}"
+    )
 
 
 def _read(tokens: dict[str, Any]) -> str:
@@ -94,6 +105,25 @@ def _tokens(classifier: Classifier) -> dict[str, Any] | None:
         "prefix": tokens.prefix,
         "rows": tokens.rows,
         "pool": tokens.pool,
+    }
+
+
+def _representatives(classifier: Classifier) -> dict[str, Any] | None:
+    """How a classifier that ends in a pooling pools; None of any other."""
+    from regard.attention.poolings import described
+    from regard.models.brnpa import BRNPAClassifier
+
+    if not isinstance(classifier, BRNPAClassifier):
+        return None
+    network, settings = classifier.network, described(classifier.network.pooling)
+    return {
+        "pooling": settings.pop("name"),
+        "count": network.pooling.count,
+        "grid": classifier.grid,
+        "layer": network.features.layer,
+        "strides": classifier.strides,
+        "dilation": classifier.dilation,
+        "settings": settings,
     }
 
 

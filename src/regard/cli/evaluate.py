@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from regard.cli.asked import listed
+from regard.cli.asked import check_weights, listed
 from regard.cli.output import announce
 
 if TYPE_CHECKING:
@@ -83,13 +83,16 @@ def evaluate(
     from regard.evaluate.plan import spread
     from regard.images import check_seed
     from regard.models.catalog import DEFAULT, load
-    from regard.runs import finished_run, new_folder
+    from regard.runs import check_run_folder, finished_run, new_folder
 
     check_seed(seed)
+    if run is not None:
+        check_run_folder(run)
     if table is not None and table.is_dir():
         raise UnsupportedError(f"--table {str(table)!r} is a folder", remedy="name a file in it, such as table.md")
     names = listed(classifier) or [DEFAULT]
-    _check_models(names, across_models, weights)
+    check_weights(weights, names)
+    _check_comparable(names, across_models)
     known = read_photos(photos, labels=labels, where=where, boxes=boxes, masks=masks)
     subjects = [load(name, weights=weights, device=device, precision=precision) for name in names]
     preparation = subjects[0].preparation
@@ -116,18 +119,13 @@ def evaluate(
     raise typer.Exit(1 if found.failed else 0)
 
 
-def _check_models(names: Sequence[str], across_models: bool, weights: Path | None) -> None:
-    """Refuse several classifiers that were not meant, or one file of weights for them.
+def _check_comparable(names: Sequence[str], across_models: bool) -> None:
+    """Refuse several classifiers that were not meant.
 
     Raises:
-        UnsupportedError: why.
+        UnsupportedError: there are several.
     """
     from regard.errors import UnsupportedError
-
-    if len(names) > 1 and weights is not None:
-        raise UnsupportedError(
-            "--weights are those of one classifier", came=", ".join(names), remedy="name one, or classifier files"
-        )
 
     if len(names) > 1 and not across_models:
         raise UnsupportedError(

@@ -63,8 +63,10 @@ def explain(
     """
     from regard.explainers.registry import choose
     from regard.models.catalog import DEFAULT, load
-    from regard.runs import Run, new_folder
+    from regard.runs import Run, check_run_folder, new_folder
 
+    if run is not None:
+        check_run_folder(run)
     paths = find_photos(photos)
     subject = load(classifier or DEFAULT, weights=weights, device=device, precision=precision)
     asked = None if method is None else method_asked(method, subject)
@@ -127,7 +129,8 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
     for file in files.values():
         (results.folder / file).parent.mkdir(exist_ok=True)
     explanation.save(results.folder / files["maps"])
-    explanation.figure([path]).savefig(results.folder / files["picture"], dpi=100)
+    draw = explanation.figure if explanation.ranks is None else explanation.rank_figure
+    draw([path]).savefig(results.folder / files["picture"], dpi=100)
     results.write_rows(_rows(explanation, path, files))
     for note in explanation.notes:
         announce(printable(f"note: {path.name}: {note}"))
@@ -188,9 +191,7 @@ def _print_summary(results: Run, explainer: Explainer) -> None:
             number = f"{row['probability']:.1%}" if row["probability"] is not None else f"score {row['score']:.3g}"
             print(f"    {row['target']}: {number}, {_strongest(row)}")
     if by_photo:
-        below, above = explainer.signs
-        meaning = f"red: {above}, blue: {below}" if explainer.signed else "bright is where it looks"
-        print(f"{explainer.summary}: {meaning}")
+        print(f"{explainer.summary}: {explainer.colours}")
     print(f"{'pictures, raw maps and ' if by_photo else ''}index.csv in {results.folder}")
 
 

@@ -60,9 +60,13 @@ def head(
 
     Example: regard train head photos/ --classifier regard:vit-small --out my-head.safetensors
     """
+    from regard.runs import check_folder
     from regard.training import fit_head, read_labelled
+    from regard.training.split import check_share
 
     check_out(out, force)
+    check_share(held_out)
+    check_folder(cache)
     labelled = read_labelled(photos, outputs)
     subject = _backbone(classifier, weights, device)
     try:

@@ -135,20 +135,20 @@ def tame(
     from regard.evaluate.asked import fill_called, fill_name
     from regard.evaluate.photos import read_photos
     from regard.models.catalog import load
+    from regard.runs import check_run_folder
+    from regard.training import Recipe
     from regard.training import preset as recipe_called
     from regard.training.processes import Processes, own_device
-    from regard.training.surveyed import check_share
+    from regard.training.split import check_share
     from regard.training.tame_plan import Plan
 
     if out is None and not rate_test:
         raise UnsupportedError("where shall the attention be written?", remedy="--out NAME.safetensors")
     if out is not None and not rate_test:
         check_out(out, force)
+        check_run_folder(_folder(run, out))
     check_share(held_out)
-    known = [photo.path for photo in read_photos(photos, where=where)]
-    subject = load(classifier, weights=weights, device=own_device(device), precision=precision)
-    usual, usual_fill = recipe_called(preset, subject)
-    asked = {
+    given: dict[str, Any] = {
         "variant": variant,
         "layers": tuple(listed(layers)) or None,
         "count": count,
@@ -166,7 +166,12 @@ def tame(
         "epochs": epochs,
         "batch": batch,
     }
-    recipe = _changed(usual, {name: value for name, value in asked.items() if value is not None}, subject)
+    asked = {name: value for name, value in given.items() if value is not None}
+    Recipe(**asked)  # refuses what cannot be before anything is read
+    known = [photo.path for photo in read_photos(photos, where=where)]
+    subject = load(classifier, weights=weights, device=own_device(device), precision=precision)
+    usual, usual_fill = recipe_called(preset, subject)
+    recipe = _changed(usual, asked, subject)
     chosen_fill = usual_fill if fill is None else fill_called(fill, subject.preparation)
     common: dict[str, Any] = {
         "recipe": recipe,
@@ -184,13 +189,18 @@ def tame(
         _rate_test(subject, known, common, told, as_json)
         return
     common |= {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
-    folder = run or Path("regard-runs") / f"train-tame-{out.stem}"
+    folder = _folder(run, out)
     trained = _trained(subject, known, common, folder, force, told)
     if not told:
         return
     trained.save(out)
     tell(trained, out, folder, Loaded(classifier, weights, precision), called, as_json)
     raise typer.Exit(1 if trained.trained.card.training["photos_unreadable"] else 0)
+
+
+def _folder(run: Path | None, out: Path) -> Path:
+    """Where the training is kept."""
+    return run or Path("regard-runs") / f"train-tame-{out.stem}"
 
 
 def _changed(usual: Recipe, asked: Mapping[str, Any], subject: Classifier) -> Recipe:

@@ -26,8 +26,10 @@ class EigenCAM(OnOneLayer):
 
     Less the mean, as pytorch-grad-cam has it; the paper's, without, mostly shows the mean. Of the two signs of v that
     one is taken for which the value farthest from zero is positive; where the largest and the least value differ in
-    size by less than 10 %, that is a coin toss, and a note names the images. Not through pytorch-grad-cam, which builds
-    the whole K×K basis: 272 ms a map of 2,048 channels where this takes 5.
+    size by less than 10 %, that is a coin toss, and a note names the images. So values above zero are cells whose
+    features leave the mean the way the strongest cell's do, those below the other way: neither is for or against a
+    class. Not through pytorch-grad-cam, which builds the whole K×K basis: 272 ms a map of 2,048 channels where this
+    takes 5.
 
     Args and errors as of `GradCAM`. Cost: one forward.
     """
@@ -35,6 +37,7 @@ class EigenCAM(OnOneLayer):
     name: ClassVar[str] = "eigen-cam"
     summary: ClassVar[str] = "first principal component of the last feature maps, the same for every target"
     signed: ClassVar[bool] = True
+    signs: ClassVar[tuple[str, str]] = ("unlike the strongest place", "like the strongest place")
     per_target: ClassVar[bool] = False
     zero_means: ClassVar[str] = "features at this layer are the same in all cells"
 

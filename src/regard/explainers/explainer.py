@@ -17,6 +17,7 @@ from regard.images import Photo, Pixels
 from regard.models import passes
 from regard.models.classifier import Classifier, finite_images
 from regard.question import Question, TargetAnswer, ask
+from regard.ranks import Ranks
 from regard.targets import Output
 
 OnNaN = Literal["error", "skip", "propagate"]
@@ -45,6 +46,7 @@ class Found:
         attention: the head's attention to the patches (B, heads, h, w), where it came for free.
         prefix: the method's scores of prefix tokens, (B, T, P), where it gives them some.
         notes: what a reader of these maps should know.
+        ranks: a map of each representative, and what it adds to each target's score.
     """
 
     maps: Tensor
@@ -52,6 +54,7 @@ class Found:
     attention: Tensor | None = None
     prefix: Tensor | None = None
     notes: tuple[str, ...] = ()
+    ranks: Ranks | None = None
 
 
 class Explainer(ABC):
@@ -99,6 +102,12 @@ class Explainer(ABC):
         self._learned_from: str | None = None
         self.settings: dict[str, Any] = {}
         self.notes: tuple[str, ...] = ()
+
+    @property
+    def colours(self) -> str:
+        """How pictures of its maps are read."""
+        below, above = self.signs
+        return f"red: {above}, blue: {below}" if self.signed else "bright is where it looks"
 
     def learn(self) -> None:
         """Take from the classifier what depends on its weights; done again by itself where they have changed.
@@ -196,6 +205,7 @@ class Explainer(ABC):
             notes=(*self.notes, *found.notes, *self._on_zeros(maps, answers, images.start)),
             version=metadata.version("regard"),
             signs=self.signs,
+            ranks=found.ranks,
         )
 
     def _on_zeros(self, maps: Tensor, answers: tuple[tuple[TargetAnswer, ...], ...], start: int) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ _OWN = {
     "score-cam": "regard.explainers.score_cam:ScoreCAM",
     "ablation-cam": "regard.explainers.ablation_cam:AblationCAM",
     "tame": "regard.explainers.tame:TAME",
+    "br-npa": "regard.explainers.brnpa:BRNPA",
     "random": "regard.explainers.controls:Random",
     "centre": "regard.explainers.controls:Centre",
     "edges": "regard.explainers.controls:Edges",

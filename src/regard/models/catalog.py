@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -14,8 +15,10 @@ from regard.compat import import_optional
 from regard.errors import ClassifierError, MissingDependencyError
 from regard.labels import Outputs
 from regard.models import from_timm, from_torchvision, from_transformers
+from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier, Precision
 from regard.models.files import Source, fill, read_header, read_weights
+from regard.models.networks import in_fast_layout
 from regard.models.offers import Listed, Offer
 from regard.models.preparation import Preparation
 from regard.models.pretrained import renamed
@@ -159,7 +162,11 @@ def _from_file(
         if header.head is not None:
             network, head = restored(path, header, build, own)
             offer = Offer(network, preparation, source, named, header.outputs, head)
-            return _ready(offer, outputs, header.name, device, precision, trained_in=header.precision)
+            pooled = header.pooled
+            make = pooled and partial(BRNPAClassifier.of, strides=pooled["strides"], dilation=pooled["dilation"])
+            return _ready(
+                offer, outputs, header.name, device, precision, trained_in=header.precision, make=make or Classifier
+            )
         network = build(source)
     fill(network, read_weights(path), path)
     offer = Offer(network, preparation, source, named, header.outputs)
@@ -186,14 +193,13 @@ def _ready(
     device: str | torch.device,
     precision: Precision,
     trained_in: Precision | None = None,
+    make: Callable[..., Classifier] = Classifier,
 ) -> Classifier:
     """The offer in eval mode, where and as precise as it is wanted, or as its head was trained."""
-    network, chosen = offer.network, _device(device)
-    if not hasattr(network, "blocks") or not hasattr(network, "cls_token"):
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions run faster so
+    network, chosen = in_fast_layout(offer.network), _device(device)
     halved = precision == "bfloat16"
     dtype = torch.bfloat16 if halved else torch.float32 if trained_in is None else None
-    return Classifier(
+    return make(
         network.eval().to(device=chosen, dtype=dtype),
         offer.preparation,
         labels=offer.labels,

@@ -17,8 +17,9 @@ from regard.labels import Outputs
 from regard.models.safetensors_header import read_safetensors_header
 
 FORMAT = "regard.classifier"
-FORMAT_VERSION = 2
-"""2: heads apart from their backbone, whose weights are then named "head.…" and "network.…"."""
+FORMAT_VERSION = 3
+"""2: heads apart from their backbone, whose weights are then named "head.…" and "network.…"; 3: heads without a bias,
+and pooled networks, whose backbone's weights are then named "network.backbone.…"."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Header:
         removed: the layer that was made an identity; see `Source`.
         head: fields of `HeadForm`, where the head is apart from the network.
         precision: of the passes; see `Classifier`.
+        pooled: fields of `PooledForm`, where the network is a backbone with representatives; architecture, arguments
+            and removed are then the backbone's.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Header:
     removed: str | None = None
     head: Mapping[str, Any] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    pooled: Mapping[str, Any] | None = None
 
 
 def write_classifier(path: Path, header: Header, weights: Mapping[str, Tensor]) -> None:

@@ -27,18 +27,21 @@ class HeadForm:
         width: D, of the embeddings that it reads.
         classes: C, of the logits or measurements that it gives.
         hidden: units between the two layers of an "mlp"; None for "linear".
+        bias: whether its layers add one.
     """
 
     kind: Kind
     width: int
     classes: int
     hidden: int | None = None
+    bias: bool = True
 
     def build(self) -> nn.Module:
         """The head, with torch's usual random weights."""
         if self.hidden is None:
-            return nn.Linear(self.width, self.classes)
-        return nn.Sequential(nn.Linear(self.width, self.hidden), nn.GELU(), nn.Linear(self.hidden, self.classes))
+            return nn.Linear(self.width, self.classes, self.bias)
+        first, last = (self.width, self.hidden), (self.hidden, self.classes)
+        return nn.Sequential(nn.Linear(*first, self.bias), nn.GELU(), nn.Linear(*last, self.bias))
 
 
 def form_of(head: nn.Module) -> HeadForm:
@@ -50,16 +53,16 @@ def form_of(head: nn.Module) -> HeadForm:
     form: HeadForm | None = None
     match list(head) if isinstance(head, nn.Sequential) else [head]:
         case [nn.Linear() as only]:
-            form = HeadForm("linear", only.in_features, only.out_features)
+            form = HeadForm("linear", only.in_features, only.out_features, bias=only.bias is not None)
         case [nn.Linear() as first, nn.GELU(approximate="none"), nn.Linear() as last]:
-            form = HeadForm("mlp", first.in_features, last.out_features, first.out_features)
+            form = HeadForm("mlp", first.in_features, last.out_features, first.out_features, last.bias is not None)
     with torch.device("meta"):
         rebuilt = None if form is None else form.build()
     if form is None or repr(rebuilt) != repr(head):
         raise ClassifierError(
             "a file cannot say how this head is built",
             came=" ".join(repr(head).split()),
-            expected="Linear, or Sequential of Linear, GELU, Linear, with biases",
+            expected="Linear, or Sequential of Linear, GELU, Linear, both or neither with a bias",
         )
     return form
 

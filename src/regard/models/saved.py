@@ -1,4 +1,4 @@
-"""Classifiers with a head apart, in one file: backbone and head, and how both are built."""
+"""Classifiers with a head apart, in one file: backbone and head, how both are built, and what is between them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.errors import ClassifierError, FileFormatError
+from regard.errors import ClassifierError, FileFormatError, RegardError
+from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.models.files import Header, Source, fill, read_weights, write_classifier
 from regard.models.head import HeadForm, form_of
 from regard.models.networks import unwrapped
+from regard.models.pooled import PooledNetwork
+from regard.models.pooled_form import PooledForm, form_of_pooled
+from regard.models.preparation import Preparation
 
 _NETWORK, _HEAD = "network.", "head."
 
@@ -27,19 +31,22 @@ def save_classifier(classifier: Classifier, path: str | Path, about: Mapping[str
     Weights are written in the precision that they have.
 
     Args:
-        classifier: made with `head=`.
+        classifier: made with `head=`, or a `BRNPAClassifier`.
         path: ends in .safetensors.
         about: origin, training, measured accuracy: JSON values for people.
 
     Raises:
-        ClassifierError: no head apart, a head of another form than `HeadForm` knows, or a path of another ending.
+        ClassifierError: no head apart, a head of another form than `HeadForm` knows, representatives selected by a
+            function, or a path of another ending.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ClassifierError("a classifier file ends in .safetensors", came=path.name)
     if classifier.head is None:
         raise ClassifierError(f"{classifier.name} has no head apart from its network")
-    source = classifier.source or Source("", {})
+    source, pooled = classifier.source or Source("", {}), None
+    if isinstance(classifier, BRNPAClassifier):
+        source, pooled = classifier.backbone_source, asdict(form_of_pooled(classifier))
     header = Header(
         name=classifier.name,
         architecture=source.architecture,
@@ -51,6 +58,7 @@ def save_classifier(classifier: Classifier, path: str | Path, about: Mapping[str
         removed=source.removed,
         head=asdict(form_of(classifier.head)),
         precision=classifier.precision,
+        pooled=pooled,
     )
     parts = ((_NETWORK, classifier.module), (_HEAD, classifier.head))
     weights = {f"{part}{name}": tensor for part, module in parts for name, tensor in module.state_dict().items()}
@@ -66,11 +74,11 @@ def restored(
         path: the file.
         header: what it says.
         build: makes a network of a source, with random weights.
-        own: a network of one's own that regard cannot build; a copy of it is filled.
+        own: a network of one's own that regard cannot build, at its own strides; a copy of it is filled.
 
     Raises:
         ClassifierError: the network is one's own and was not given, or the weights are not its.
-        FileFormatError: the header's head is none.
+        FileFormatError: the header's head is none, or its representatives are not what the head reads.
     """
     source = Source(header.architecture, header.arguments, header.removed)
     if own is None and not source.architecture:
@@ -82,6 +90,8 @@ def restored(
     network = build(source) if own is None else copy.deepcopy(unwrapped(own))
     if source.removed is not None:
         _remove(network, source.removed, path)
+    if header.pooled is not None:
+        network = _pooled(network, header, path)
     _fill(network, _part(weights, _NETWORK), path)
     head = _head(header, path)
     _fill(head, _part(weights, _HEAD), path)
@@ -99,6 +109,29 @@ def _remove(network: nn.Module, layer: str, path: Path) -> None:
         raise ClassifierError(
             f"the network is not that of {str(path)!r}", came=f"no layer {layer!r}", expected="the backbone trained on"
         ) from reason
+
+
+def _pooled(backbone: nn.Module, header: Header, path: Path) -> PooledNetwork:
+    """The backbone with what stands between it and the head; ranks that cannot be what the head reads are refused."""
+    try:
+        form = PooledForm(**(header.pooled or {}))
+        network = form.build(backbone, Preparation(**header.preparation).frame)
+        count, width = form.pooling.get("count", 1), HeadForm(**(header.head or {})).width
+        fits = width % count == 0
+    except RegardError as reason:
+        raise ClassifierError(
+            f"the network is not that of {str(path)!r}, or the header is damaged",
+            came=f"{reason.problem}: {reason.came}" if reason.came else reason.problem,
+            expected="the backbone trained on, at its own strides",
+        ) from reason
+    except (TypeError, KeyError, AttributeError, RuntimeError) as reason:
+        came = f"{reason}: pooled={header.pooled!r:.300}"
+        raise FileFormatError(f"the header of {str(path)!r} is damaged", came=came) from reason
+    if not fits:
+        raise FileFormatError(
+            f"the header of {str(path)!r} is damaged", came=f"{count} vectors for a head of {width} numbers"
+        )
+    return network
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

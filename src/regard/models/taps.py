@@ -70,6 +70,7 @@ def read(
         LayerError: a layer is missing, does not run, runs more than once, or gives no tensor.
     """
     found: dict[Place, Tensor] = {}
+    enough = _Enough()
 
     def keep(place: Place, tensor: Tensor) -> Tensor:
         if place in found:
@@ -78,15 +79,16 @@ def read(
             )
         found[place] = tensor
         if stop and len(found) == len(set(places)):
-            raise _Enough
+            raise enough
         return tensor.clone()  # the network goes on with a copy, which a later layer may change in place
 
     result: Result | None = None
     with _hooked(network, places, keep):
         try:
             result = call()
-        except _Enough:
-            result = None
+        except _Enough as end:
+            if end is not enough:  # a network that reads its own backbone must not end another's pass
+                raise
     missing = [place for place in places if place not in found]
     if missing:
         raise _never_ran(network, missing[0])

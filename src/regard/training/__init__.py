@@ -1,5 +1,10 @@
-"""What is trained on a frozen classifier."""
+"""What is trained: heads and attentions on frozen classifiers, and networks that pool by representatives."""
 
+from regard.training.augmentation import Augmentation as Augmentation
+from regard.training.brnpa import TrainedBRNPA as TrainedBRNPA
+from regard.training.brnpa import fit_brnpa as fit_brnpa
+from regard.training.brnpa_recipe import BRNPA_RECIPES as BRNPA_RECIPES
+from regard.training.brnpa_recipe import BRNPARecipe as BRNPARecipe
 from regard.training.head import TrainedHead as TrainedHead
 from regard.training.head import fit_head as fit_head
 from regard.training.labelled import Labelled as Labelled

@@ -22,7 +22,7 @@ from regard.training.figures import HeldOut, examined
 from regard.training.fitting import Examples, fit
 from regard.training.labelled import Label
 from regard.training.scaling import Scaling, folded
-from regard.training.split import held_out_marks
+from regard.training.split import check_share, held_out_marks
 from regard.training.targets import Answers, answers_of, check_learnable
 
 INNER_SHARE = 0.2
@@ -181,8 +181,7 @@ def _check_settings(kind: str, hidden: int, held_out: float | Sequence[bool], ph
     if hidden < 1:
         raise ClassifierError("an mlp has hidden units", came=f"{hidden}", expected="1 or more")
     if isinstance(held_out, (int, float)):
-        if not 0 < held_out < 1:
-            raise ClassifierError("held_out is a share of the photos", came=f"{held_out}", expected="above 0, below 1")
+        check_share(held_out)
     elif len(held_out) != photos:
         raise ClassifierError("every photo is held out or not", came=f"{photos} photos, {len(held_out)} marks")
 

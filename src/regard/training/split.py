@@ -9,6 +9,16 @@ from collections.abc import Sequence
 from regard.errors import ClassifierError
 
 
+def check_share(share: float) -> None:
+    """Refuse a share of the photos by which nothing, or everything, would be held out.
+
+    Raises:
+        ClassifierError: it is no number above 0 and below 1.
+    """
+    if not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ClassifierError("held_out is a share of the photos", came=f"{share!r}", expected="above 0, below 1")
+
+
 def held_out_marks(fingerprints: Sequence[str], strata: Sequence[str], share: float, draw: str) -> list[bool]:
     """Which photos are held out: of every stratum its share, at least one where it has two different photos.
 

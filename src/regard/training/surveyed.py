@@ -14,7 +14,7 @@ from torch import Tensor
 from regard.errors import ClassifierError, NotFiniteError, PhotoError
 from regard.images import Photo
 from regard.models.classifier import Classifier
-from regard.training.split import held_out_marks
+from regard.training.split import check_share, held_out_marks
 
 BATCH = 32
 """Photos that are looked at together."""
@@ -76,16 +76,6 @@ class Surveyed:
             tuple(self.marks[place] for place in places),
             tuple(self.classes[place] for place in places),
         )
-
-
-def check_share(share: float) -> None:
-    """Refuse a share of the photos by which nothing, or everything, would be held out.
-
-    Raises:
-        ClassifierError: it is no number above 0 and below 1.
-    """
-    if not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise ClassifierError("held_out is a share of the photos", came=f"{share!r}", expected="above 0, below 1")
 
 
 def digest_of(marks: Iterable[str]) -> str:

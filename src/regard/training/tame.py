@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,24 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from regard.errors import RunError, UnsupportedError
 from regard.explainers.tame import TAME
 from regard.fills import Fill
 from regard.images import Photo
 from regard.models.classifier import Classifier
-from regard.runs import Run, finished_run, is_run
+from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
+from regard.training.begun import check_listed, finite, standing
 from regard.training.descent import one_cycle, optimizer_of
 from regard.training.embeddings import fingerprint
 from regard.training.held_out_maps import CHOSEN_BY, held_out_figures
 from regard.training.mask_training import frozen
 from regard.training.processes import Processes
 from regard.training.rate_test import STEPS, RateTest, rate_test
+from regard.training.split import check_share
 from regard.training.steps import Settings, kept_for_the_caller
-from regard.training.surveyed import Surveyed, Watched, check_share, digest_of
+from regard.training.surveyed import Surveyed, Watched, digest_of
 from regard.training.tame_plan import Plan
 from regard.training.tame_presets import preset
 from regard.training.tame_recipe import Recipe
@@ -94,7 +90,8 @@ def fit_tame(
         NotFiniteError: a loss or weight is no number any more.
     """
     check_share(held_out)
-    marks = _marks(photos)
+    check_listed(photos)
+    marks = [fingerprint(photo) for photo in photos]
     plan = Plan.of(classifier, recipe or preset("default", classifier)[0], fill, seed)
     settings = plan.settings(accumulate, checkpoint_every)
     processes = Processes.of(classifier.device)
@@ -111,7 +108,7 @@ def fit_tame(
         if not force and finished_run(folder, COMMAND, configuration) is not None:
             checkpoints.remove(folder)  # one that was killed as it removed them
             return TAME.load(folder / ATTENTION, classifier)
-        opened = _standing(folder, configuration, force) if processes.main else None
+        opened = standing(folder, COMMAND, configuration, force) if processes.main else None
         stack.enter_context(frozen(classifier))
         learnt, judged, unreadable = plan.survey(photos, marks, held_out, tracked)
         task = plan.task(learnt)
@@ -130,7 +127,7 @@ def fit_tame(
             start = on_epoch(0)
         if processes.main and opened is None:
             opened = Run.open(folder, COMMAND, configuration, force)
-            opened.log("epoch", epoch=0, step=0, numbers=_finite(start), best=False)
+            opened.log("epoch", epoch=0, step=0, numbers=finite(start), best=False)
         came = loop.fit(
             task,
             optimizer,
@@ -144,7 +141,7 @@ def fit_tame(
         plan.check_unchanged()
         plan.attention.eval()
         chosen = came.best or settings.epochs
-        figures = [_finite(epoch) for epoch in (start, *came.epochs)]
+        figures = [finite(epoch) for epoch in (start, *came.epochs)]
         training = {**card.training, "epoch_chosen": chosen}
         tame = TAME(classifier, plan.trained(replace(card, training=training, figures=figures[chosen])))
         if opened is not None:
@@ -173,7 +170,8 @@ def rates_of_tame(
         RegardError: as `fit_tame`.
     """
     check_share(held_out)
-    marks = _marks(photos)
+    check_listed(photos)
+    marks = [fingerprint(photo) for photo in photos]
     plan = Plan.of(classifier, recipe or preset("default", classifier)[0], fill, seed)
     with frozen(classifier):
         learnt, _, _ = plan.survey(photos, marks, held_out, tracked)
@@ -189,48 +187,12 @@ def rates_of_tame(
     return found
 
 
-def _marks(photos: Sequence[Photo]) -> list[str]:
-    """The content of each photo.
-
-    Raises:
-        UnsupportedError: not a list of photos.
-    """
-    if isinstance(photos, (str, os.PathLike, Image.Image, np.ndarray)):
-        raise UnsupportedError(
-            "a training takes a list of photos",
-            came=f"{photos!r:.200}",
-            remedy='of a folder: sorted(Path("photos").rglob("*.jpg"))',
-        )
-    return [fingerprint(photo) for photo in photos]
-
-
-def _standing(folder: Path, configuration: Mapping[str, Any], force: bool) -> Run | None:
-    """The run of this very training that was stopped, open again, also by force; None where one is still to be opened.
-
-    Raises:
-        RunError: another run stands there, which force alone replaces.
-    """
-    try:
-        return Run.open(folder, COMMAND, configuration) if is_run(folder) else None
-    except OSError:
-        return None  # opening a run there says why
-    except RunError:
-        if not force:
-            raise
-        return None
-
-
 def _counted(learnt: Surveyed, judged: Surveyed, unreadable: Mapping[str, str]) -> dict[str, int]:
     return {
         "photos": len(learnt.photos),
         "photos_held_out": len(judged.photos),
         "photos_unreadable": len(unreadable),
     }
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures as JSON knows them."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _finish(run: Run, figures: Sequence[Mapping[str, float | None]], facts: Mapping[str, Any]) -> None:

@@ -1,0 +1,266 @@
+"""BR-NPA (arXiv 2106.02566): a classifier whose head reads the representatives of its backbone's last features."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from regard.attention.representative import RepresentativePooling, Representatives, norm_variation
+from regard.errors import ClassifierError, LayerError
+from regard.labels import Outputs
+from regard.models import passes
+from regard.models.classifier import Classifier, Precision
+from regard.models.files import Source
+from regard.models.head import HeadForm, backbone_of
+from regard.models.high_resolution import high_resolution
+from regard.models.networks import in_fast_layout
+from regard.models.patch_stride import cuts_patches
+from regard.models.pooled import PooledNetwork, last_features
+from regard.models.preparation import Preparation
+from regard.models.strides import has_depthwise
+from regard.models.transformer import Tokens
+from regard.targets import Output
+
+_OWN_NAME = ", BR-NPA"
+
+
+class BRNPAClassifier(Classifier):
+    """A classifier that decides by K representatives of its last features: backbone, pooling, dropout, linear head.
+
+        logits = W · [ v_1; …; v_K ] (+ b),   v_k: vectors of `representative_pooling` of the last features
+
+    It is a `Classifier` to everything else: `network` is a `PooledNetwork`, `head` a linear layer on K · C, the
+    embedding the joined vectors. The backbone given is copied, without its own classification layer where that is
+    known, and never altered; what is trained is the copy, whose parameters require gradients where the given ones do.
+
+    Args:
+        backbone: the classifier whose network, preparation, precision and, in a file, source are taken on. Of a
+            `BRNPAClassifier` its backbone, as it was trained.
+        labels: one name per class. Needed where no head is given.
+        count: K; published 3.
+        strides: of the last layers that shrink the grid, see `high_resolution`: (1, 1) for maps of four times the
+            sides, as published for the student; of a transformer pixels from one patch to the next. None: the
+            backbone's own grid, as published for the teacher.
+        dilation: of `high_resolution`, only with strides. Default: where there are depthwise convolutions.
+        layer: dotted path, in the backbone, of the layer whose output is pooled. Default: see `last_features`.
+        dropout: share of the joined vectors that is set to zero in training; published 0.
+        bias: whether the head that is drawn adds one; published not.
+        head: linear, on K · C; a copy is taken. Default: torch's usual random weights, drawn from `seed`.
+        outputs: what the logits mean; see `Classifier`.
+        name: for results. Default: the backbone's, with the grid if it is finer, and "BR-NPA".
+        seed: of the head's first weights, and of select="random".
+        **pooling: settings of `RepresentativePooling`: select, refine, weights, temperature, negative, detach.
+
+    Attributes:
+        strides, dilation: as asked for, and as taken.
+        source: None, since no architecture of that name has such a network; what the backbone was built from is
+            `backbone_source`.
+
+    Raises:
+        ClassifierError: neither labels nor a head, a head that does not read these vectors, dilation without strides.
+        UnsupportedError: settings or strides that there are not, or a network without a grid of last features.
+        LayerError: no such layer, or one that gives neither a grid nor tokens.
+    """
+
+    network: PooledNetwork
+    head: nn.Linear
+
+    def __init__(
+        self,
+        backbone: Classifier,
+        labels: Sequence[str] | None = None,
+        *,
+        count: int = 3,
+        strides: int | Sequence[int] | None = None,
+        dilation: bool | None = None,
+        layer: str | None = None,
+        dropout: float = 0.0,
+        bias: bool = False,
+        head: nn.Linear | None = None,
+        outputs: Outputs = "softmax",
+        name: str | None = None,
+        seed: int = 0,
+        **pooling: Any,
+    ) -> None:
+        if strides is None and dilation is not None:
+            raise ClassifierError(
+                "nothing is dilated where no stride changes", came=f"dilation={dilation!r}, no strides"
+            )
+        bare = _bare(backbone)
+        dilated = strides is not None and _dilated(bare.module, dilation)
+        with torch.inference_mode(False):  # made in it, weights could never be trained
+            fine = bare if strides is None else high_resolution(bare, strides, dilation=dilated)
+            module = in_fast_layout(copy.deepcopy(bare.module) if strides is None else fine.module)
+            features, found = last_features(fine, layer), RepresentativePooling(count, **pooling)
+            network = PooledNetwork(module, features, found, dropout, seed)
+            width = _width(network, bare.preparation, bare.precision)
+            head = (_drawn(width, labels, bias, seed) if head is None else copy.deepcopy(head)).to(bare.device)
+        _check_head(head, width)
+        self._complete(
+            network,
+            bare.preparation,
+            head=head,
+            source=bare.source,
+            strides=strides,
+            dilation=dilated,
+            labels=labels,
+            outputs=outputs,
+            name=name or fine.name + _OWN_NAME,
+            precision=bare.precision,
+        )
+
+    @classmethod
+    def of(
+        cls, network: PooledNetwork, preparation: Preparation, *, head: nn.Module, precision: Precision, **parts: Any
+    ) -> BRNPAClassifier:
+        """A classifier of parts that are there already, none of them copied: what `regard.load` makes of a file.
+
+        Args:
+            network: the pooled network.
+            preparation: how photos become its input.
+            head: linear, on K · C.
+            precision: of the passes; see `Classifier`.
+            **parts: strides, dilation, and source, what the backbone was built from; labels, outputs and name.
+
+        Raises:
+            ClassifierError: the head does not read these vectors, or the parts do not run.
+        """
+        _check_head(head, _width(network, preparation, precision))
+        made = cls.__new__(cls)
+        made._complete(network, preparation, head=head, precision=precision, **parts)
+        return made
+
+    def _complete(
+        self,
+        network: PooledNetwork,
+        preparation: Preparation,
+        *,
+        head: nn.Module,
+        source: Source | None,
+        strides: int | Sequence[int] | None,
+        dilation: bool,
+        **settings: Any,
+    ) -> None:
+        tokens = network.features.tokens
+        blocks = None if tokens is None else dict(zip(_within(tokens.blocks), _within(tokens.attentions), strict=True))
+        super().__init__(network.eval(), preparation, head=head.eval(), tokens=blocks, **settings)
+        self.backbone_source = source or Source("", {})
+        self.strides = None if strides is None else (strides,) if isinstance(strides, int) else tuple(strides)
+        self.dilation = dilation
+        self._looked_at = False
+
+    @functools.cached_property
+    def tokens(self) -> Tokens | None:
+        """The anatomy of a transformer; None for other networks.
+
+        None also where layers are read inside a block, which then never ends, or where select="random" draws anew for
+        every picture, so that nothing can be seen by exchanging what two of them have inside.
+        """
+        try:
+            return super().tokens
+        except (ClassifierError, LayerError):
+            return None
+
+    @property
+    def backbone(self) -> Classifier:
+        """The backbone as it is now, its weights shared: a classifier of the embeddings that it had by itself.
+
+        Its source is known where it has the strides that it was built with. Of a teacher it is what a student begins
+        with: BRNPAClassifier(teacher.backbone, labels, strides=(1, 1)), or BRNPAClassifier(teacher, …).
+        """
+        tokens = self.network.features.tokens
+        return Classifier(
+            self.network.backbone,
+            self.preparation,
+            outputs="embedding",
+            name=self.name.removesuffix(_OWN_NAME),
+            precision=self.precision,
+            tokens=None if tokens is None else dict(zip(tokens.blocks, tokens.attentions, strict=True)),
+            source=self.backbone_source if self.strides is None else None,
+        )
+
+    @functools.cached_property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the maps, for a frame of the preparation's size."""
+        with self.untouched(), torch.no_grad(), passes.uncounted():
+            found, _ = self._represented(self.picture())
+        return found.maps.shape[2], found.maps.shape[3]
+
+    def represent(self, pixels: Tensor) -> tuple[Representatives, Output]:
+        """One pass without checks, as `respond`: what represents each picture, and logits with embeddings.
+
+        The first pictures that are seen outside training show whether places differ in activity at all; where they
+        hardly do, a warning says so once (see `norm_variation`).
+
+        Args:
+            pixels: prepared, (B, channels, H, W).
+        """
+        found, output = self._represented(pixels)
+        if isinstance(self.network.pooling, RepresentativePooling) and not (self._looked_at or self.network.training):
+            self._looked_at = True
+            norm_variation(found.norms[:, None])
+        return found, output
+
+    def _represented(self, pixels: Tensor) -> tuple[Representatives, Output]:
+        found: list[Representatives] = []
+        handle = self.network.pooling.register_forward_hook(lambda _, __, given: found.append(given))
+        try:
+            output = self.respond(pixels)
+        finally:
+            handle.remove()
+        return found[0], output
+
+
+def _bare(backbone: Classifier) -> Classifier:
+    """The classifier whose network becomes the backbone: without a head, where one is known."""
+    if not isinstance(backbone, Classifier):
+        raise ClassifierError(
+            "the backbone is a classifier, which knows how photos are prepared",
+            came=type(backbone).__name__,
+            expected="regard.load(…), or regard.Classifier(network, preparation)",
+        )
+    if isinstance(backbone, BRNPAClassifier):
+        return backbone.backbone
+    return backbone if backbone.width is None else backbone_of(backbone)
+
+
+def _dilated(network: nn.Module, dilation: bool | None) -> bool:
+    """What `high_resolution` does by default, so that a file need not rely on what the default is."""
+    return not cuts_patches(network) and has_depthwise(network) if dilation is None else bool(dilation)
+
+
+def _width(network: PooledNetwork, preparation: Preparation, precision: Precision) -> int:
+    """K · C, by one pass."""
+    width = Classifier(network, preparation, outputs="embedding", precision=precision).width
+    assert width is not None
+    return width
+
+
+def _check_head(head: object, width: int) -> None:
+    """Refuse a head of which the representatives' shares in a logit could not be told."""
+    if not isinstance(head, nn.Linear) or head.in_features != width:
+        raise ClassifierError(
+            "the head does not read these representatives",
+            came=" ".join(repr(head).split()),
+            expected=f"one Linear of {width} numbers, all vectors one after the other",
+        )
+
+
+def _drawn(width: int, labels: Sequence[str] | None, bias: bool, seed: int) -> nn.Linear:
+    """A head with torch's usual random weights; the caller's random numbers stay as they are."""
+    if not labels or isinstance(labels, str):
+        raise ClassifierError("a head needs classes", came=f"labels={labels!r:.60}", expected="labels=[…], or head=…")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        head = HeadForm("linear", width, len(labels), bias=bias).build()
+    return cast(nn.Linear, head)
+
+
+def _within(paths: Sequence[str]) -> list[str]:
+    """Dotted paths in the backbone, as paths in the pooled network."""
+    return [f"backbone.{path}" for path in paths]

@@ -1,0 +1,288 @@
+"""BR-NPA, and the networks that it is compared with, trained for one's own classes: photos in, a classifier out."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regard.errors import ClassifierError
+from regard.images import Photo
+from regard.models.brnpa import BRNPAClassifier
+from regard.models.classifier import Classifier
+from regard.models.files import read_header, read_weights
+from regard.models.saved import save_classifier
+from regard.runs import Run, finished_run
+from regard.training import checkpoints, loop
+from regard.training.begun import check_listed, finite, standing
+from regard.training.brnpa_figures import Worth, answered, epoch_figures, worth_of
+from regard.training.brnpa_plan import Plan
+from regard.training.brnpa_recipe import BRNPARecipe
+from regard.training.embeddings import fingerprint
+from regard.training.labelled import Label
+from regard.training.mask_training import frozen
+from regard.training.parts import Parts, parted
+from regard.training.processes import Processes
+from regard.training.split import check_share
+from regard.training.steps import Settings, kept_for_the_caller
+from regard.training.surveyed import Watched
+from regard.training.targets import answers_of
+
+COMMAND = "train-br-npa"
+CLASSIFIER = "classifier.safetensors"
+"""In a finished run, so that the same training asked again is not done again."""
+CHOSEN_BY = "cross_entropy"
+"""What is least in the epoch that is kept: among few photos many epochs are right on as many."""
+
+
+@dataclass(frozen=True)
+class TrainedBRNPA:
+    """A trained classifier, and what it is worth.
+
+    Attributes:
+        classifier: in eval mode.
+        worth: figures of photos that neither training nor any choice has seen.
+        epochs: figures of the photos by which the epoch is chosen, of the start (epoch 0) and after every epoch; none
+            where none is chosen.
+        training: how it was trained: start, teacher, recipe, numbers of photos, the epoch that was kept.
+        unreadable: photo → why it could not be read; such photos were left out.
+    """
+
+    classifier: BRNPAClassifier
+    worth: Worth
+    epochs: tuple[Mapping[str, float | None], ...]
+    training: Mapping[str, Any]
+    unreadable: Mapping[str, str]
+
+    def save(self, path: str | Path) -> None:
+        """Write one file that `regard.load(path)` reads."""
+        save_classifier(
+            self.classifier,
+            path,
+            {
+                "summary": self.summary,
+                "training": self.training,
+                "epochs": self.epochs,
+                "unreadable": self.unreadable,
+                **self.worth.words(),
+            },
+        )
+
+    @property
+    def summary(self) -> str:
+        """One line on what it is worth."""
+        figure = self.worth.held_out.overall
+        assert figure is not None
+        return (
+            f"{self.classifier.name}; accuracy of {figure.photos} held-out photos: {figure.value:.3g} "
+            f"(by chance {figure.chance:.3g})"
+        )
+
+
+def fit_brnpa(
+    start: Classifier,
+    photos: Sequence[Photo],
+    labels: Sequence[Label],
+    *,
+    teacher: Classifier | None = None,
+    recipe: BRNPARecipe | None = None,
+    held_out: float | Sequence[bool] = 0.2,
+    choosing: float = 0.2,
+    seed: int = 0,
+    run: str | Path | None = None,
+    force: bool = False,
+    accumulate: int = 1,
+    checkpoint_every: int = Settings.checkpoint_every,
+    tracked: Watched = lambda _, parts: parts,
+    heard: Callable[[int, Mapping[str, float]], None] = lambda *_: None,
+) -> TrainedBRNPA:
+    """Train a whole network whose head reads representatives of its last features, by itself or from a teacher.
+
+    As published, in two trainings: first a teacher on the backbone's own grid; then, with `teacher=`, a student whose
+    grid is finer (`recipe.strides`). A student that starts from its teacher (`start` and `teacher` the same) goes on
+    from its backbone, pooling and head; where its filters are not dilated, batch norm is measured anew before.
+
+    Photos are parted in three by their content, of each class alike: some are examined, and no choice sees them; of the
+    others a share says which epoch is kept, the one with the least cross-entropy. What the photos are called and how
+    they are ordered changes nothing. Device and precision are the start's.
+
+    Args:
+        start: whose backbone is copied and trained; it stays as it is, in itself.
+        photos: paths, PIL images or uint8 arrays; those that cannot be read are left out, with a warning.
+        labels: the name of each photo's class.
+        teacher: a classifier of the same classes and preparation, frozen and in eval mode; it sees the very pixels that
+            the student sees.
+        recipe: how; see `BRNPARecipe`.
+        held_out: share of the photos that is examined, of each class; or which ones, one mark a photo. Teacher and
+            student trained with the same share and seed have the same photos held out.
+        choosing: share of the others by which the epoch is chosen; 0 keeps the last one.
+        seed: of first weights, order, dropout, augmentation, of which photos are held out, and of the bootstrap.
+        run: a folder of the training: configuration, log, figures, and checkpoints while it is not finished. The same
+            training asked again goes on where it was stopped, by Ctrl-C or a kill, on the CPU to the same bits; a
+            finished one is read back. Nothing is written before all that may be refused has been looked at. Default
+            none.
+        force: replace another run that stands there, or a finished one.
+        accumulate: parts into which a step is cut, so that less memory is needed. Batch norm that is trained sees one
+            part at a time; else the gradient is that of the whole step.
+        checkpoint_every: steps between checkpoints, besides those after every epoch: what a kill costs at most.
+        tracked: goes through the photos, then through the steps; a place for progress.
+        heard: told each epoch and its figures as they come, epoch 0 first; in the main process alone.
+
+    Cost: an epoch a forward and a backward a photo trained on, and a forward of the teacher; a forward of each a photo
+    to choose by.
+
+    Raises:
+        UnsupportedError: no list of photos; settings, strides or networks that do not fit.
+        ClassifierError: labels, marks or a teacher that do not fit, or too few photos of a class.
+        PhotoError: no photo can be read.
+        RunError: the run folder holds something else.
+        NotFiniteError: a loss or weight is no number any more.
+    """
+    _check(photos, labels, held_out, choosing)
+    answers = answers_of(labels, "softmax")
+    plan = Plan.of(start, teacher, answers.names, recipe or BRNPARecipe(), seed)
+    subject, trainee = plan.classifier, plan.trainee
+    settings = plan.settings(accumulate, checkpoint_every)
+    processes = Processes.of(subject.device)
+    marks = [fingerprint(photo) for photo in photos]
+    asked = {
+        **plan.words(),
+        "photos_digest": _digest(marks, labels),
+        "held_out": held_out if isinstance(held_out, (int, float)) else _digest(marks, held_out),
+        "choosing": choosing,
+        "accumulate": accumulate,
+        "processes": processes.count,
+    }
+    with ExitStack() as stack:
+        folder = Path(run) if run is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if not force and finished_run(folder, COMMAND, asked) is not None:
+            checkpoints.remove(folder)  # one that was killed as it removed them
+            return _read_back(folder / CLASSIFIER, plan)
+        opened = standing(folder, COMMAND, asked, force) if processes.main else None
+        if teacher is not None:
+            stack.enter_context(frozen(teacher))
+        stack.enter_context(kept_for_the_caller(trainee))
+        parts = parted(photos, marks, answers, subject.preparation, held_out, choosing, seed, tracked)
+        _warn(parts, processes.main)
+        plan.measure(parts.learnt)
+        task, optimizer = plan.task(parts.learnt), plan.optimizer()
+
+        def on_epoch(number: int) -> Mapping[str, float]:
+            figures = epoch_figures(answered(subject, trainee, teacher, parts.chosen_by), parts.chosen_by)
+            if processes.main:
+                heard(number, figures)
+            return figures
+
+        chosen, begin = len(parts.chosen_by) > 0, []
+        if chosen:
+            with kept_for_the_caller(trainee):
+                begin = [on_epoch(0)]
+        if processes.main and opened is None:
+            opened = Run.open(folder, COMMAND, asked, force)
+            for figures in begin:
+                opened.log("epoch", epoch=0, step=0, numbers=finite(figures), best=False)
+        came = loop.fit(
+            task,
+            optimizer,
+            plan.schedule(optimizer, task.examples),
+            settings,
+            opened,
+            on_epoch=on_epoch if chosen else None,
+            choose_by=CHOSEN_BY if chosen else None,
+            tracked=lambda left: tracked("training", left),
+        )
+        plan.check_unchanged()
+        trainee.eval()
+        training = asked | {
+            **_counted(parts),
+            "steps": came.steps,
+            "epoch_chosen": came.best or settings.epochs,
+        }
+        found = answered(subject, trainee, teacher, parts.examined)
+        trained = TrainedBRNPA(
+            subject,
+            worth_of(found, parts.examined, parts.learnt, answers.names, seed),
+            tuple(finite(epoch) for epoch in (*begin, *came.epochs)),
+            training,
+            parts.unreadable,
+        )
+        if opened is not None:
+            trained.save(folder / CLASSIFIER)
+            _finish(opened, trained)
+    return trained
+
+
+def _check(photos: Sequence[Photo], labels: Sequence[Label], held_out: float | Sequence[bool], choosing: float) -> None:
+    """Refuse before slow work what would fail after it."""
+    check_listed(photos)
+    if len(photos) != len(labels):
+        raise ClassifierError("every photo has its label", came=f"{len(photos)} photos, {len(labels)} labels")
+    if isinstance(held_out, (int, float)):
+        check_share(held_out)
+    elif len(held_out) != len(photos):
+        raise ClassifierError("every photo is held out or not", came=f"{len(photos)} photos, {len(held_out)} marks")
+    if isinstance(choosing, bool) or not isinstance(choosing, (int, float)) or not 0 <= choosing < 1:
+        raise ClassifierError(
+            "the epoch is chosen by a share of the photos", came=repr(choosing), expected="from 0, and below 1"
+        )
+
+
+def _digest(marks: Sequence[str], values: Sequence[object]) -> str:
+    """SHA-256 of a value for each photo, whatever their order and names."""
+    listed = sorted(f"{mark} {value!r}" for mark, value in zip(marks, values, strict=True))
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
+
+
+def _counted(parts: Parts) -> dict[str, int]:
+    return {
+        "photos_trained_on": len(parts.learnt),
+        "photos_chosen_by": len(parts.chosen_by),
+        "photos_held_out": len(parts.examined),
+        "photos_unreadable": len(parts.unreadable),
+    }
+
+
+def _warn(parts: Parts, main: bool) -> None:
+    """Say, by the main process, what the figures do not: photos left out, and photos in two parts."""
+    if parts.unreadable and main:
+        listed = "; ".join(f"{photo}: {reason}" for photo, reason in list(parts.unreadable.items())[:10])
+        warnings.warn(f"{len(parts.unreadable)} photos cannot be read and are left out: {listed}", stacklevel=3)
+    both = {*parts.examined.marks}.intersection((*parts.learnt.marks, *parts.chosen_by.marks))
+    if both and main:
+        warnings.warn(f"{len(both)} held-out photos are trained on too, byte for byte", stacklevel=3)
+
+
+def _finish(run: Run, trained: TrainedBRNPA) -> None:
+    """Figures of the start and of every epoch as rows, and the manifest; a finished run needs no checkpoints."""
+    run.write_rows(
+        [
+            {"image": "chosen by", "method": "br-npa", "target": f"epoch {number:04d}", "epoch": number, **figures}
+            for number, figures in enumerate(trained.epochs)
+        ]
+    )
+    facts = ("photos_trained_on", "photos_chosen_by", "photos_held_out", "photos_unreadable", "steps", "epoch_chosen")
+    run.finish(
+        **{name: trained.training[name] for name in facts},
+        **trained.worth.words(),
+        unreadable=dict(trained.unreadable),
+    )
+    checkpoints.remove(run.folder)
+
+
+def _read_back(path: Path, plan: Plan) -> TrainedBRNPA:
+    """What a finished run came to."""
+    about = read_header(path).about
+    left_out = plan.trainee.load_state_dict(read_weights(path), strict=False)
+    assert all(name.startswith("auxiliary.") for name in left_out.missing_keys)  # which no file holds
+    return TrainedBRNPA(
+        plan.classifier,
+        Worth.of_words(about),
+        tuple(about["epochs"]),
+        about["training"],
+        about["unreadable"],
+    )

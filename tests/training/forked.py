@@ -1,0 +1,81 @@
+"""Trainings in processes of their own: the program that a test runs, and how it forks them.
+
+Every process is forked where no thread runs yet, so that torch and accelerate are imported once.
+"""
+
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+
+def run_program(name, folder):
+    """Run a file of this folder on another folder, where it leaves what its trainings came to."""
+    ended = subprocess.run(
+        [sys.executable, Path(__file__).with_name(name), folder],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def prepare():
+    """Import what each of the processes would import for itself."""
+    torch.set_num_threads(1)
+    for late in ("accelerate.utils", "torch._dynamo"):
+        importlib.import_module(late)
+
+
+def ends_of(train, count):
+    """Call `train(rank)` in so many processes that meet, and give how each ended.
+
+    Once the main one has failed, the others are killed: they may wait for it.
+    """
+    places = _places(count)
+    processes = [_forked(train, rank, place) for rank, place in enumerate(places)]
+    ends = []
+    for process in processes:
+        if any(ends[:1]):
+            os.kill(process, signal.SIGKILL)
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    return ends
+
+
+def _places(count):
+    """What the surroundings of each say; nothing of one alone."""
+    if count == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    meeting |= {"LOCAL_WORLD_SIZE": str(count)}
+    return [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def _forked(train, rank, surroundings):
+    """A process that ends with 0, with 130 if interrupted, else with 1 and a trace."""
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        os.environ.update(surroundings)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        train(rank)
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,0 +1,260 @@
+"""`fit_brnpa` from photos to a classifier: its figures, its run, what it leaves alone, what it refuses."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+import regard
+from regard.errors import ClassifierError, PhotoError, RunError, UnsupportedError
+from regard.models.batch_norm import remeasured
+from regard.runs import read_run
+from regard.training import brnpa as brnpa_module
+from regard.training.brnpa import fit_brnpa
+from regard.training.brnpa_figures import AGREEMENT, Worth
+from regard.training.brnpa_plan import Plan
+from regard.training.parts import parted
+
+from ..explainers.networks import classifier_of, cnn, vit
+from .brnpa_trainings import LABELS, NAMES, PHOTOS, normed, part_of, recipe_of, start
+from .tasks import bits
+
+RANKS = ((1,), (2, 3))
+
+
+class Killed(BaseException):
+    """What no handler sees: a training that ends with it is as one that was killed."""
+
+
+def stopping(after, reason):
+    """Progress that ends a training before the step of that number."""
+
+    def track(what, parts):
+        for part in parts:
+            if what == "training" and part == after:
+                raise reason
+            yield part
+
+    return track
+
+
+def never(*_):
+    pytest.fail("photos are looked at")
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return fit_brnpa(start(), PHOTOS, LABELS, recipe=recipe_of()).classifier
+
+
+def test_it_gives_a_classifier_that_other_parts_take_and_says_what_it_is_worth(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(brnpa_module, "parted", lambda *given: kept.append(parted(*given)) or kept[-1])
+    subject = start()
+    before = subject.hash
+    heard = []
+    trained = fit_brnpa(
+        subject,
+        PHOTOS,
+        LABELS,
+        recipe=recipe_of(auxiliary=RANKS, epochs=3),
+        seed=3,
+        run=tmp_path / "run",
+        heard=lambda *told: heard.append(told),
+    )
+    assert subject.hash == before
+    classifier, (parts,) = trained.classifier, kept
+    assert classifier.labels == NAMES
+    assert classifier.name == "tiny, BR-NPA"
+    assert not classifier.network.training
+    right = [
+        classifier(classifier.prepare(photo)).argmax() == y
+        for photo, y in zip(parts.examined.photos, parts.examined.classes, strict=True)
+    ]
+    overall = trained.worth.held_out.overall
+    assert (overall.photos, overall.value) == (len(right), pytest.approx(sum(right) / len(right)))
+    assert [figure.name for figure in trained.worth.beside] == ["ranks 1", "ranks 2+3"]
+    training = trained.training
+    counts = [training[f"photos_{name}"] for name in ("trained_on", "chosen_by", "held_out", "unreadable")]
+    assert counts == [15, 3, 6, 0]
+    assert len(trained.epochs) == 4
+    assert [dict(figures) for _, figures in heard] == [dict(epoch) for epoch in trained.epochs]
+    best = min(range(1, 4), key=lambda epoch: trained.epochs[epoch]["cross_entropy"])
+    assert training["epoch_chosen"] == best
+    pixels = torch.cat([classifier.prepare(photo).as_subclass(torch.Tensor) for photo in parts.chosen_by.photos])
+    again = torch.nn.functional.cross_entropy(classifier(pixels).detach(), torch.tensor(parts.chosen_by.classes))
+    assert trained.epochs[best]["cross_entropy"] == pytest.approx(float(again), abs=1e-5)
+    run = read_run(tmp_path / "run")
+    assert [row["epoch"] for row in run.rows] == [0, 1, 2, 3]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    trained.save(tmp_path / "mine.safetensors")
+    loaded = regard.load(tmp_path / "mine.safetensors", network=cnn())
+    assert loaded.hash == classifier.hash
+    assert regard.GradCAM(loaded)(PHOTOS[0]).maps.shape[0] == 1
+    assert Worth.of_words(json.loads(json.dumps(trained.worth.words()))) == trained.worth
+
+
+def test_the_same_asked_again_is_read_back_and_another_is_refused(tmp_path):
+    asked = {"recipe": recipe_of(auxiliary=RANKS), "run": tmp_path / "run"}
+    trained = fit_brnpa(start(), PHOTOS, LABELS, **asked)
+    again = fit_brnpa(start(), PHOTOS[::-1], LABELS[::-1], **asked, tracked=never)
+    assert again.classifier.hash == trained.classifier.hash
+    assert (again.worth, again.epochs, dict(again.training)) == (trained.worth, trained.epochs, dict(trained.training))
+    for changed in ({"seed": 1}, {"choosing": 0.3}, {"held_out": 0.3}, {"recipe": recipe_of(dropout=0.5)}):
+        with pytest.raises(RunError, match="finished run"):
+            fit_brnpa(start(), PHOTOS, LABELS, **asked | changed, tracked=never)
+    other = [*LABELS[1:], LABELS[0]]
+    with pytest.raises(RunError, match="finished run"):
+        fit_brnpa(start(), PHOTOS, other, **asked, tracked=never)
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, Killed])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(reason, tmp_path, teacher):
+    asked = {
+        "teacher": teacher,
+        "recipe": recipe_of(strides=(1,), dropout=0.3, auxiliary=RANKS, batch_norm="trained", epochs=3, batch=5),
+    }
+    whole = fit_brnpa(start(), PHOTOS, LABELS, **asked)
+    for after in (1, 4):
+        with pytest.raises(reason):
+            fit_brnpa(start(), PHOTOS, LABELS, **asked, run=tmp_path / "run", tracked=stopping(after, reason))
+    again = fit_brnpa(start(), PHOTOS, LABELS, **asked, run=tmp_path / "run")
+    assert bits(again.classifier.network) == bits(whole.classifier.network)
+    assert bits(again.classifier.head) == bits(whole.classifier.head)
+    assert (again.worth, again.epochs) == (whole.worth, whole.epochs)
+
+
+def test_neither_order_nor_names_of_photos_change_a_bit(tmp_path):
+    folders = [tmp_path / name for name in ("one", "other")]
+    found = []
+    for folder, order in zip(folders, (range(24), reversed(range(24))), strict=True):
+        folder.mkdir()
+        labels = []
+        for place, number in enumerate(order):
+            Image.fromarray(PHOTOS[number]).save(folder / f"{place:02d}.png")
+            labels.append(LABELS[number])
+        found.append(fit_brnpa(start(), sorted(folder.iterdir()), labels, recipe=recipe_of()))
+    assert bits(found[0].classifier.network) == bits(found[1].classifier.network)
+    assert found[0].worth == found[1].worth
+
+
+def test_every_draw_has_the_seed_and_none_is_torchs_own():
+    subject = start()
+    first = fit_brnpa(subject, PHOTOS, LABELS, recipe=recipe_of())
+    torch.rand(3)
+    drawn = torch.get_rng_state()
+    again = fit_brnpa(subject, PHOTOS, LABELS, recipe=recipe_of())
+    assert torch.get_rng_state().equal(drawn)
+    assert bits(again.classifier.network) == bits(first.classifier.network)
+    other = fit_brnpa(subject, PHOTOS, LABELS, recipe=recipe_of(), seed=1)
+    assert bits(other.classifier.network) != bits(first.classifier.network)
+
+
+def test_a_student_begins_as_its_teacher_and_leaves_it_as_it_is(teacher):
+    before = bits(teacher.network), teacher.hash, [weight.requires_grad for weight in teacher.network.parameters()]
+    plan = Plan.of(teacher, teacher, NAMES, recipe_of(strides=(1,)), 0)
+    assert bits(plan.classifier.head) == bits(teacher.head)
+    assert bits(plan.classifier.network) == bits(teacher.network)
+    assert plan.classifier.name == "tiny, BR-NPA, 32×32"
+    student = fit_brnpa(teacher, PHOTOS, LABELS, teacher=teacher, recipe=recipe_of(strides=(1,)))
+    assert bits(student.classifier.network) != bits(teacher.network)
+    after = (
+        bits(teacher.network),
+        teacher.hash_anew(),
+        [weight.requires_grad for weight in teacher.network.parameters()],
+    )
+    assert after == before
+    assert [figure.name for figure in student.worth.beside] == ["teacher", AGREEMENT]
+    assert "agreement" in student.epochs[0]
+
+
+def test_a_student_of_another_pooling_begins_with_a_head_of_its_own(teacher):
+    plan = Plan.of(teacher, teacher, NAMES, recipe_of(pooling="bilinear"), 0)
+    assert bits(plan.classifier.head) != bits(teacher.head)
+    assert bits(plan.classifier.network.backbone) == bits(teacher.network.backbone)
+    assert plan.classifier.name.endswith("B-CNN")
+
+
+def test_batch_norm_is_measured_anew_where_strides_change_and_nothing_makes_up_for_it():
+    part = part_of()
+    for strides, dilation, changes in ((None, None, False), ((1, 1), False, True), ((1, 1), True, False)):
+        plan = Plan.of(start(normed()), None, NAMES, recipe_of(strides=strides, dilation=dilation), 0)
+        before = bits(plan.classifier.network)
+        pixels = plan.classifier.prepare(part.photos)
+        expected = bits(remeasured(plan.classifier.network, pixels)) if changes else before
+        plan.measure(part)
+        assert bits(plan.classifier.network) == expected
+        assert (expected != before) == changes
+
+
+def test_without_photos_to_choose_by_the_last_epoch_is_kept():
+    trained = fit_brnpa(start(), PHOTOS, LABELS, recipe=recipe_of(), choosing=0, heard=never)
+    assert trained.epochs == ()
+    assert trained.training["epoch_chosen"] == 2
+    assert trained.training["photos_trained_on"] == 18
+
+
+@pytest.mark.parametrize("pooling", ["bilinear", "branch", "mean"])
+def test_what_it_is_compared_with_is_trained_saved_and_loaded_alike(pooling, tmp_path):
+    trained = fit_brnpa(start(), PHOTOS, LABELS, recipe=recipe_of(pooling=pooling, epochs=1))
+    trained.save(tmp_path / "other.safetensors")
+    loaded = regard.load(tmp_path / "other.safetensors", network=cnn())
+    assert torch.equal(loaded(loaded.prepare(PHOTOS[0])), trained.classifier(trained.classifier.prepare(PHOTOS[0])))
+    assert loaded.hash == trained.classifier.hash
+
+
+@pytest.mark.filterwarnings("ignore:all places are about equally active")  # of random weights
+def test_a_transformer_is_trained_as_well():
+    trained = fit_brnpa(classifier_of(vit()), PHOTOS, LABELS, recipe=recipe_of(epochs=1, strides=(4,), auxiliary=RANKS))
+    found, _ = trained.classifier.represent(trained.classifier.prepare(PHOTOS[:2]))
+    assert found.maps.shape == (2, 3, 8, 8)
+
+
+def test_the_authors_recipe_trains():
+    trained = fit_brnpa(
+        start(normed()), PHOTOS, LABELS, recipe=recipe_of(optimizer="sgd", schedule="stepped", batch_norm="trained")
+    )
+    assert trained.worth.held_out.photos == 6
+
+
+def test_what_cannot_be_read_is_left_out_with_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match="1 photos cannot be read"):
+        trained = fit_brnpa(start(), [*PHOTOS, tmp_path / "none.png"], [*LABELS, "red"], recipe=recipe_of(epochs=1))
+    assert list(trained.unreadable) == [str(tmp_path / "none.png")]
+
+
+REFUSED = {
+    "labels of others": ({"labels": LABELS[1:]}, ClassifierError, "every photo has its label"),
+    "one class": ({"labels": ["red"] * 24}, ClassifierError, "classes apart"),
+    "no share": ({"held_out": 1.0}, ClassifierError, "held_out is a share"),
+    "marks of others": ({"held_out": [True]}, ClassifierError, "held out or not"),
+    "all to choose by": ({"choosing": 1.0}, ClassifierError, "the epoch is chosen by a share"),
+    "one photo": ({"photos": PHOTOS[0]}, UnsupportedError, "a list of photos"),
+    "no such layer": ({"recipe": recipe_of(layer="nowhere")}, regard.errors.LayerError, "no layer"),
+    "no such strides": ({"recipe": recipe_of(strides=(3,))}, UnsupportedError, "cannot move by 3"),
+    "a seed that is none": ({"seed": 2**63}, UnsupportedError, "seed"),
+    "no photos that can be read": ({"photos": ["nowhere.jpg"] * 24}, PhotoError, "no photo can be read"),
+}
+
+
+@pytest.mark.parametrize(("changed", "error", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_refused_before_anything_is_written(changed, error, said, tmp_path):
+    asked = {"photos": PHOTOS, "labels": LABELS, "recipe": recipe_of()} | changed
+    with pytest.raises(error, match=said):
+        fit_brnpa(start(), asked.pop("photos"), asked.pop("labels"), **asked, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_of_other_classes_or_other_pixels_is_refused(teacher):
+    with pytest.raises(ClassifierError, match="does not answer about these classes"):
+        fit_brnpa(start(), PHOTOS, [f"dark {label}" for label in LABELS], teacher=teacher, tracked=never)
+    other = regard.Classifier(cnn(), regard.Preparation(size=24))
+    with pytest.raises(ClassifierError, match="the same pixels"):
+        fit_brnpa(other, PHOTOS, LABELS, teacher=teacher, tracked=never)
+
+
+def test_weights_in_half_precision_are_refused():
+    half = classifier_of(cnn().to(torch.bfloat16))
+    with pytest.raises(UnsupportedError, match="trained in float32"):
+        fit_brnpa(half, PHOTOS, LABELS, recipe=recipe_of(), tracked=never)

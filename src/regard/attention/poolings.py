@@ -10,6 +10,7 @@ from torch import nn
 
 from regard.attention.bilinear import BilinearPooling
 from regard.attention.branch import BranchPooling
+from regard.attention.neck import NECKED
 from regard.attention.pooled import MeanPooling
 from regard.attention.representative import RepresentativePooling
 from regard.errors import UnsupportedError
@@ -17,7 +18,7 @@ from regard.errors import UnsupportedError
 PoolingName = Literal["representative", "bilinear", "branch", "mean"]
 """BR-NPA; and what it is compared with: B-CNN, an attention branch (ABN) and the plain mean."""
 
-POOLINGS: Mapping[PoolingName, tuple[type[nn.Module], tuple[str, ...]]] = MappingProxyType(
+POOLINGS: Mapping[str, tuple[type[nn.Module], tuple[str, ...]]] = MappingProxyType(
     {
         "representative": (
             RepresentativePooling,
@@ -26,12 +27,13 @@ POOLINGS: Mapping[PoolingName, tuple[type[nn.Module], tuple[str, ...]]] = Mappin
         "bilinear": (BilinearPooling, ("channels", "count")),
         "branch": (BranchPooling, ("channels", "classes")),
         "mean": (MeanPooling, ()),
+        **NECKED,
     }
 )
-"""Each with its settings, which are its attributes, too."""
+"""Each with its settings, which are its attributes, too; also with a neck, as re-identification builds them."""
 
 
-def pooling_called(name: PoolingName, **settings: Any) -> nn.Module:
+def pooling_called(name: str, **settings: Any) -> nn.Module:
     """A pooling. The weights of "bilinear" and "branch" are drawn from torch's random state; the others have none.
 
     Args:

@@ -82,7 +82,7 @@ def parted(
     for start in tracked("looking at the photos", range(0, len(order), BATCH)):
         places = order[start : start + BATCH]
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # decoding lets go of the interpreter
-            tried = pool.map(lambda place: _unreadable(photos[place], preparation), places)
+            tried = pool.map(lambda place: why_unreadable(photos[place], preparation), places)
         reasons |= {place: reason for place, reason in zip(places, tried, strict=True) if reason}
     known = [place for place in order if place not in reasons]
     if not known:
@@ -125,7 +125,7 @@ def _given(chosen: list[bool]) -> list[bool]:
     return chosen
 
 
-def _unreadable(photo: Photo, preparation: Preparation) -> str:
+def why_unreadable(photo: Photo, preparation: Preparation) -> str:
     """Why a photo cannot be read; empty where it can be."""
     try:
         preparation([photo])

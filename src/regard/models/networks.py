@@ -61,7 +61,10 @@ def in_fast_layout(network: nn.Module) -> nn.Module:
     """The network itself, its convolutions with channels last, in which they run faster; not so timm's transformers."""
     if any(hasattr(part, "blocks") and hasattr(part, "cls_token") for part in network.modules()):
         return network
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def tensor_of(output: Any, network: nn.Module, name: str) -> Tensor:

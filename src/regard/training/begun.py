@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -48,3 +49,9 @@ def standing(folder: Path, command: str, configuration: Mapping[str, Any], force
 def finite(figures: Mapping[str, float]) -> dict[str, float | None]:
     """Figures as JSON knows them."""
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def digest_of_values(marks: Sequence[str], values: Sequence[object]) -> str:
+    """SHA-256 of a value for each photo, whatever their order and names."""
+    listed = sorted(f"{mark} {value!r}" for mark, value in zip(marks, values, strict=True))
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()

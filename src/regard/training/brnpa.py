@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from regard.models.files import read_header, read_weights
 from regard.models.saved import save_classifier
 from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
-from regard.training.begun import check_listed, finite, standing
+from regard.training.begun import check_listed, digest_of_values, finite, standing
 from regard.training.brnpa_figures import Worth, answered, epoch_figures, worth_of
 from regard.training.brnpa_plan import Plan
 from regard.training.brnpa_recipe import BRNPARecipe
@@ -152,8 +151,8 @@ def fit_brnpa(
     marks = [fingerprint(photo) for photo in photos]
     asked = {
         **plan.words(),
-        "photos_digest": _digest(marks, labels),
-        "held_out": held_out if isinstance(held_out, (int, float)) else _digest(marks, held_out),
+        "photos_digest": digest_of_values(marks, labels),
+        "held_out": held_out if isinstance(held_out, (int, float)) else digest_of_values(marks, held_out),
         "choosing": choosing,
         "accumulate": accumulate,
         "processes": processes.count,
@@ -230,12 +229,6 @@ def _check(photos: Sequence[Photo], labels: Sequence[Label], held_out: float | S
         raise ClassifierError(
             "the epoch is chosen by a share of the photos", came=repr(choosing), expected="from 0, and below 1"
         )
-
-
-def _digest(marks: Sequence[str], values: Sequence[object]) -> str:
-    """SHA-256 of a value for each photo, whatever their order and names."""
-    listed = sorted(f"{mark} {value!r}" for mark, value in zip(marks, values, strict=True))
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
 
 def _counted(parts: Parts) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from regard.models.files import read_header, read_weights
 from regard.models.saved import save_classifier
 from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
-from regard.training.begun import check_listed, finite, standing
+from regard.training.begun import check_listed, digest_of_values, finite, standing
 from regard.training.brnpa import CHOSEN_BY, CLASSIFIER
 from regard.training.brnpa_plan import Plan
 from regard.training.class_parts import ClassSplit, class_split, parted_by_class
@@ -138,8 +137,8 @@ def fit_few_shot(
     processes = Processes.of(subject.device)
     asked = {
         **plan.words(),
-        "photos_digest": _digest(marks, labels),
-        "held_out": held_out if isinstance(held_out, (int, float)) else _digest(marks, held_out),
+        "photos_digest": digest_of_values(marks, labels),
+        "held_out": held_out if isinstance(held_out, (int, float)) else digest_of_values(marks, held_out),
         "choosing": choosing,
         "accumulate": accumulate,
         "processes": processes.count,
@@ -260,12 +259,6 @@ def _check_episodes(parts: Parts, split: ClassSplit, recipe: FewShotRecipe) -> N
     for part, names in ((parts.chosen_by, split.chosen_by), (parts.examined, split.examined)):
         if names:
             Episodes(part.classes, recipe.ways, recipe.shots, recipe.queries, 0, names)
-
-
-def _digest(marks: Sequence[str], values: Sequence[object]) -> str:
-    """SHA-256 of a value for each photo, whatever their order and names."""
-    listed = sorted(f"{mark} {value!r}" for mark, value in zip(marks, values, strict=True))
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
 
 def _counted(parts: Parts, split: ClassSplit) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.errors import ClassifierError, PhotoError
+from regard.errors import ClassifierError
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.models.files import read_header, read_weights
@@ -25,9 +25,10 @@ from regard.models.saved import save_classifier
 from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
 from regard.training.begun import standing
+from regard.training.brnpa import CLASSIFIER
 from regard.training.embeddings import fingerprint
 from regard.training.mask_training import frozen
-from regard.training.parts import Part
+from regard.training.parts import Part, why_unreadable
 from regard.training.processes import Processes
 from regard.training.reid_figures import Found, embedded, found_in
 from regard.training.reid_plan import ReidPlan
@@ -37,8 +38,6 @@ from regard.training.steps import Settings, kept_for_the_caller
 from regard.training.surveyed import Watched
 
 COMMAND = "train-re-id"
-CLASSIFIER = "classifier.safetensors"
-"""In a finished run, so that the same training asked again is not done again."""
 
 
 @dataclass(frozen=True)
@@ -195,16 +194,8 @@ def _digest(marks: Sequence[str], sightings: Sequence[Sighting]) -> str:
 
 def _unreadable(sightings: Sequence[Sighting], preparation: Preparation) -> dict[int, tuple[str, str]]:
     """Place of each photo that cannot be read → its name, and why."""
-
-    def tried(sighting: Sighting) -> str:
-        try:
-            preparation([sighting.photo])
-        except PhotoError as reason:
-            return reason.problem
-        return ""
-
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # decoding lets go of the interpreter
-        reasons = list(pool.map(tried, sightings))
+        reasons = list(pool.map(lambda sighting: why_unreadable(sighting.photo, preparation), sightings))
     return {place: (f"{sightings[place].photo!s:.200}", reason) for place, reason in enumerate(reasons) if reason}
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regard.errors import ClassifierError
 from regard.images import Photo
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
@@ -18,7 +17,7 @@ from regard.models.files import read_header, read_weights
 from regard.models.saved import save_classifier
 from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
-from regard.training.begun import check_listed, digest_of_values, finite, standing
+from regard.training.begun import check_labelled, digest_of_values, finite, standing, warn_of_unreadable
 from regard.training.brnpa_figures import Worth, answered, epoch_figures, worth_of
 from regard.training.brnpa_plan import Plan
 from regard.training.brnpa_recipe import BRNPARecipe
@@ -27,7 +26,6 @@ from regard.training.labelled import Label
 from regard.training.mask_training import frozen
 from regard.training.parts import Parts, parted
 from regard.training.processes import Processes
-from regard.training.split import check_share
 from regard.training.steps import Settings, kept_for_the_caller
 from regard.training.surveyed import Watched
 from regard.training.targets import answers_of
@@ -142,7 +140,7 @@ def fit_brnpa(
         RunError: the run folder holds something else.
         NotFiniteError: a loss or weight is no number any more.
     """
-    _check(photos, labels, held_out, choosing)
+    check_labelled(photos, labels, held_out, choosing, "photos")
     answers = answers_of(labels, "softmax")
     plan = Plan.of(start, teacher, answers.names, recipe or BRNPARecipe(), seed)
     subject, trainee = plan.classifier, plan.trainee
@@ -216,21 +214,6 @@ def fit_brnpa(
     return trained
 
 
-def _check(photos: Sequence[Photo], labels: Sequence[Label], held_out: float | Sequence[bool], choosing: float) -> None:
-    """Refuse before slow work what would fail after it."""
-    check_listed(photos)
-    if len(photos) != len(labels):
-        raise ClassifierError("every photo has its label", came=f"{len(photos)} photos, {len(labels)} labels")
-    if isinstance(held_out, (int, float)):
-        check_share(held_out)
-    elif len(held_out) != len(photos):
-        raise ClassifierError("every photo is held out or not", came=f"{len(photos)} photos, {len(held_out)} marks")
-    if isinstance(choosing, bool) or not isinstance(choosing, (int, float)) or not 0 <= choosing < 1:
-        raise ClassifierError(
-            "the epoch is chosen by a share of the photos", came=repr(choosing), expected="from 0, and below 1"
-        )
-
-
 def _counted(parts: Parts) -> dict[str, int]:
     return {
         "photos_trained_on": len(parts.learnt),
@@ -242,9 +225,8 @@ def _counted(parts: Parts) -> dict[str, int]:
 
 def _warn(parts: Parts, main: bool) -> None:
     """Say, by the main process, what the figures do not: photos left out, and photos in two parts."""
-    if parts.unreadable and main:
-        listed = "; ".join(f"{photo}: {reason}" for photo, reason in list(parts.unreadable.items())[:10])
-        warnings.warn(f"{len(parts.unreadable)} photos cannot be read and are left out: {listed}", stacklevel=3)
+    if main:
+        warn_of_unreadable([*parts.unreadable.items()])
     both = {*parts.examined.marks}.intersection((*parts.learnt.marks, *parts.chosen_by.marks))
     if both and main:
         warnings.warn(f"{len(both)} held-out photos are trained on too, byte for byte", stacklevel=3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from regard.models.files import read_header, read_weights
 from regard.models.saved import save_classifier
 from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
-from regard.training.begun import check_listed, digest_of_values, finite, standing
+from regard.training.begun import check_labelled, digest_of_values, finite, standing, warn_of_unreadable
 from regard.training.brnpa import CHOSEN_BY, CLASSIFIER
 from regard.training.brnpa_plan import Plan
 from regard.training.class_parts import ClassSplit, class_split, parted_by_class
@@ -33,7 +32,6 @@ from regard.training.fewshot_task import FewShot, Learner
 from regard.training.labelled import Label
 from regard.training.parts import Parts
 from regard.training.processes import Processes
-from regard.training.split import check_share
 from regard.training.steps import Settings, kept_for_the_caller, seed_for
 from regard.training.surveyed import Watched
 from regard.training.targets import answers_of
@@ -127,7 +125,7 @@ def fit_few_shot(
         NotFiniteError: a loss or weight is no number any more.
     """
     recipe = recipe or FewShotRecipe()
-    _check(photos, labels, held_out, choosing)
+    check_labelled(photos, labels, held_out, choosing, "classes")
     answers = answers_of(labels, "softmax")
     marks = [fingerprint(photo) for photo in photos]
     split = class_split(answers, marks, held_out, choosing, seed)
@@ -151,9 +149,8 @@ def fit_few_shot(
         opened = standing(folder, COMMAND, asked, force) if processes.main else None
         stack.enter_context(kept_for_the_caller(learner))
         parts = parted_by_class(photos, marks, answers, split, subject.preparation, tracked)
-        if parts.unreadable and processes.main:
-            listed = "; ".join(f"{photo}: {reason}" for photo, reason in list(parts.unreadable.items())[:10])
-            warnings.warn(f"{len(parts.unreadable)} photos cannot be read and are left out: {listed}", stacklevel=2)
+        if processes.main:
+            warn_of_unreadable([*parts.unreadable.items()])
         task = FewShot(learner, teacher, parts.learnt, subject, recipe, seed, split.learnt)
         _check_episodes(parts, split, recipe)
         plan.measure(parts.learnt)
@@ -226,21 +223,6 @@ def _planned(
             crossed = CrossAttention(height * width)
     learner = Learner(network, plan.classifier.head, recipe, crossed).to(plan.classifier.device)
     return replace(plan, trainee=learner), learner
-
-
-def _check(photos: Sequence[Photo], labels: Sequence[Label], held_out: float | Sequence[bool], choosing: float) -> None:
-    """Refuse before slow work what would fail after it."""
-    check_listed(photos)
-    if len(photos) != len(labels):
-        raise ClassifierError("every photo has its label", came=f"{len(photos)} photos, {len(labels)} labels")
-    if isinstance(held_out, (int, float)):
-        check_share(held_out)
-    elif len(held_out) != len(photos):
-        raise ClassifierError("every photo is held out or not", came=f"{len(photos)} photos, {len(held_out)} marks")
-    if isinstance(choosing, bool) or not isinstance(choosing, (int, float)) or not 0 <= choosing < 1:
-        raise ClassifierError(
-            "the epoch is chosen by a share of the classes", came=repr(choosing), expected="from 0, and below 1"
-        )
 
 
 def _check_classes(split: ClassSplit, recipe: FewShotRecipe) -> None:

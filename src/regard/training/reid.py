@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from regard.models.preparation import Preparation
 from regard.models.saved import save_classifier
 from regard.runs import Run, finished_run
 from regard.training import checkpoints, loop
-from regard.training.begun import standing
+from regard.training.begun import standing, warn_of_unreadable
 from regard.training.brnpa import CLASSIFIER
 from regard.training.embeddings import fingerprint
 from regard.training.mask_training import frozen
@@ -153,9 +152,8 @@ def fit_reid(
             stack.enter_context(frozen(teacher))
         stack.enter_context(kept_for_the_caller(plan.trainee))
         unreadable = _unreadable(sightings, plan.classifier.preparation)
-        if unreadable and processes.main:
-            listed = "; ".join(f"{photo}: {reason}" for photo, reason in list(unreadable.values())[:10])
-            warnings.warn(f"{len(unreadable)} photos cannot be read and are left out: {listed}", stacklevel=2)
+        if processes.main:
+            warn_of_unreadable([*unreadable.values()])
         known = [place for place in range(len(sightings)) if place not in unreadable]
         check_sightings([sightings[place] for place in known])
         learnt = _learnt([(marks[place], sightings[place]) for place in known], names)

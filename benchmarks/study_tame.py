@@ -29,7 +29,7 @@ from regard.metrics.curves import curves
 from regard.metrics.of_curves import AverageDrop, IncreaseInConfidence
 from regard.training import Recipe, fit_tame, preset
 from regard.training.embeddings import fingerprint
-from regard.training.tame_plan import Plan
+from regard.training.tame.plan import Plan
 
 BATCH = 8
 MARK = "<!-- tables: benchmarks/study_tame.py -->"

@@ -32,10 +32,11 @@ from regard.attention.fusion import FusionAttention, map_grid, smoothing_radii
 from regard.explainers.trained_attention import Card, TrainedAttention
 from regard.fills import black
 from regard.models.stages import read_stages, stages_of
-from regard.training.descent import optimizer_of
-from regard.training.mask_training import Batch, MaskTraining, frozen
-from regard.training.tame_presets import PUBLISHED_LAYERS
-from regard.training.tame_recipe import Recipe
+from regard.training.frozen import frozen
+from regard.training.tame.descent import optimizer_of
+from regard.training.tame.mask_training import Batch, MaskTraining
+from regard.training.tame.presets import PUBLISHED_LAYERS
+from regard.training.tame.recipe import Recipe
 
 LITE = "regard:efficientnet-lite0"
 BUDGETS = {"torchvision:vgg16": 1.05, "torchvision:resnet50": 1.2, "torchvision:vit_b_16": 1.05}

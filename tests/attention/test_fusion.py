@@ -11,7 +11,7 @@ from torch import nn
 
 from regard.attention import FusionAttention
 from regard.attention.fusion import map_grid
-from regard.training.masks import soft_mask
+from regard.training.tame.masks import soft_mask
 
 from ..explainers.networks import same
 from . import slow

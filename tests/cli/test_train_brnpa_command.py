@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import regard
-from regard.training import brnpa_classification
+from regard.training.brnpa import classification
 
 from ..explainers.networks import classifier_of, cnn
 from ..training.pictures import write_folder
@@ -89,7 +89,7 @@ def test_what_it_is_compared_with_is_an_option(cli, pooling):
 
 def test_a_stopped_training_says_the_command_and_goes_on_with_it(cli, monkeypatch):
     assert train(cli, out="whole.safetensors")[0] == 0
-    usual, done = brnpa_classification.Classification.losses, []
+    usual, done = classification.Classification.losses, []
 
     def stopped(self, batch):
         if len(done) == 4:
@@ -97,11 +97,11 @@ def test_a_stopped_training_says_the_command_and_goes_on_with_it(cli, monkeypatc
         done.append(batch)
         return usual(self, batch)
 
-    monkeypatch.setattr(brnpa_classification.Classification, "losses", stopped)
+    monkeypatch.setattr(classification.Classification, "losses", stopped)
     code, out, err = train(cli)
     assert (code, out, Path("teacher.safetensors").exists()) == (1, "", False)
     assert "go on: regard train br-npa photos --classifier cnn --out teacher.safetensors" in err
-    monkeypatch.setattr(brnpa_classification.Classification, "losses", usual)
+    monkeypatch.setattr(classification.Classification, "losses", usual)
     code, out, err = train(cli)
     assert code == 0, err
     assert "going on: 4 steps are done, 2 are left" in err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from regard.explainers.tame import TAME, read_card
-from regard.training import mask_training
+from regard.training.tame import mask_training
 
 from ..explainers.networks import classifier_of, mlp_head, vit
 from ..training.mask_trainings import tiny
@@ -323,7 +323,7 @@ def test_the_recipe_in_force_is_said_before_the_cost(cli):
 
 def test_a_count_of_stages_stands_in_place_of_a_presets_layers(cli, monkeypatch):
     published = {"torchvision:tiny": ("blocks.0", "blocks.1", "blocks.2")}
-    monkeypatch.setattr("regard.training.tame_presets.PUBLISHED_LAYERS", published)
+    monkeypatch.setattr("regard.training.tame.presets.PUBLISHED_LAYERS", published)
     source = type("Source", (), {"architecture": "torchvision:tiny"})
     monkeypatch.setattr(cli.known["vit"], "source", source, raising=False)
     asked = ("--preset", "paper", "--json", "--batch", 4)
@@ -341,7 +341,7 @@ def test_epochs_are_said_as_they_come_where_no_terminal_shows_that_it_goes_on(cl
         return usual(self, batch)
 
     said = []
-    monkeypatch.setattr("regard.cli.train_tame.announce", said.append)
+    monkeypatch.setattr("regard.cli.train.progress.announce", said.append)
     monkeypatch.setattr(mask_training.MaskTraining, "losses", noting)
     _, out, _ = train(cli)
     table = [line.split("\t") for line in out.splitlines() if "\t" in line][1:]
@@ -363,7 +363,7 @@ def test_a_training_that_was_worth_nothing_says_so(after, said, cli, monkeypatch
     drops = iter([0.1, after, 0.3])
     names = ("average_drop_15", "increase_in_confidence_50", "increase_in_confidence_15", "own_mask")
     monkeypatch.setattr(
-        "regard.training.tame.held_out_figures",
+        "regard.training.tame.fit.held_out_figures",
         lambda *_: {"average_drop_50": next(drops), **dict.fromkeys(names, 0.5)},
     )
     _, out, _ = train(cli)

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from regard.training.brnpa_plan import Plan
-from regard.training.brnpa_recipe import BRNPARecipe
+from regard.training.brnpa.plan import Plan
+from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.embeddings import fingerprint
 from regard.training.parts import Part
 

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from regard.training.augmentation import NONE
-from regard.training.brnpa_plan import Plan
+from regard.training.brnpa.augmentation import NONE
+from regard.training.brnpa.plan import Plan
 from regard.training.embeddings import fingerprint
-from regard.training.fewshot_recipe import FewShotRecipe
-from regard.training.fewshot_task import FewShot, Learner
+from regard.training.few_shot.recipe import FewShotRecipe
+from regard.training.few_shot.task import FewShot, Learner
 from regard.training.parts import Part
 
 from ..explainers.networks import classifier_of, cnn, loud

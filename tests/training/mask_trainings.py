@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from regard.training.descent import optimizer_of
-from regard.training.surveyed import surveyed
-from regard.training.tame_plan import Plan
-from regard.training.tame_recipe import Recipe
+from regard.training.tame.descent import optimizer_of
+from regard.training.tame.plan import Plan
+from regard.training.tame.recipe import Recipe
+from regard.training.tame.surveyed import surveyed
 
 from ..explainers.networks import classifier_of, cnn, loud
 

@@ -6,9 +6,9 @@ from torch import nn
 import regard
 from regard.training.embeddings import fingerprint
 from regard.training.parts import Part
-from regard.training.reid_plan import ReidPlan
-from regard.training.reid_recipe import ReidRecipe
-from regard.training.sightings import Sighting, of_use
+from regard.training.reid.plan import ReidPlan
+from regard.training.reid.recipe import ReidRecipe
+from regard.training.reid.sightings import Sighting, of_use
 
 WEAR = {
     "ann": ((220, 60, 60), (60, 60, 220)),

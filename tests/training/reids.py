@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from forked import ends_of, prepare
 from persons import recipe_of, sightings, start
 
-from regard.training.reid import fit_reid
+from regard.training.reid.fit import fit_reid
 
 COUNTS = {"one": 1, "two": 2, "two again": 2}
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance
 
 import regard
 from regard.errors import UnsupportedError
-from regard.training.augmentation import NONE, Augmentation
+from regard.training.brnpa.augmentation import NONE, Augmentation
 
 PREPARATION = regard.Preparation(size=32, crop=0.8)
 PHOTO = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)

@@ -15,9 +15,10 @@ from regard.errors import UnsupportedError
 from regard.fills import black
 from regard.models.features import Features
 from regard.models.stages import gated_by_class
-from regard.training import RECIPES, Recipe, fit_tame, mask_training, preset, rates_of_tame
-from regard.training.masks import raised_to_mean
-from regard.training.tame_plan import Plan
+from regard.training import RECIPES, Recipe, fit_tame, preset, rates_of_tame
+from regard.training.tame import mask_training
+from regard.training.tame.masks import raised_to_mean
+from regard.training.tame.plan import Plan
 
 from ..attention.fusions import VARIANTS, attention, classes_of, features_of
 from ..explainers.networks import CLASSES, WIDTH, classifier_of, loud, mlp_head, same, vit

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from regard.training.brnpa_classification import Classification
-from regard.training.brnpa_recipe import PAPER_HEADS
+from regard.training.brnpa.classification import Classification
+from regard.training.brnpa.recipe import PAPER_HEADS
 
 from ..attention.test_distillation import by_hand
 from ..explainers.networks import loud

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from regard.errors import UnsupportedError
-from regard.training.brnpa_recipe import BRNPA_RECIPES, PAPER_HEADS, BRNPARecipe
+from regard.training.brnpa.recipe import BRNPA_RECIPES, PAPER_HEADS, BRNPARecipe
 
 REFUSED = [
     {"pooling": "maximum"},

@@ -3,8 +3,8 @@
 import pytest
 
 from regard.errors import ClassifierError, PhotoError
-from regard.training.class_parts import class_split, parted_by_class
 from regard.training.embeddings import fingerprint
+from regard.training.few_shot.class_parts import class_split, parted_by_class
 from regard.training.targets import answers_of
 
 from .fewshot_trainings import HELD_OUT, LABELS, NAMES, PHOTOS, start

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from regard.training.descent import SCALAR_RATE, one_cycle, optimizer_of
 from regard.training.rate_test import rate_test
-from regard.training.tame_presets import RECIPES
+from regard.training.schedules import one_cycle
+from regard.training.tame.descent import SCALAR_RATE, optimizer_of
+from regard.training.tame.presets import RECIPES
 
 from .mask_trainings import photos_of, recipe_of, task_of
 

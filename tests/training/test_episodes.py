@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from regard.errors import ClassifierError, UnsupportedError
-from regard.training.episodes import Episodes, episodes
+from regard.training.few_shot.episodes import Episodes, episodes
 
 LABELS = [number % 7 for number in range(70)]
 

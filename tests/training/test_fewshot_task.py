@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from regard.attention.cross_attention import CrossAttention
 from regard.attention.representative import representative_pooling
-from regard.training.augmentation import Augmentation
-from regard.training.fewshot_task import FewShot, Learner
+from regard.training.brnpa.augmentation import Augmentation
+from regard.training.few_shot.task import FewShot, Learner
 
 from ..attention.test_distillation import by_hand
 from ..explainers.networks import loud

@@ -1,6 +1,7 @@
 """`fit_brnpa` from photos to a classifier: its figures, its run, what it leaves alone, what it refuses."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ import regard
 from regard.errors import ClassifierError, PhotoError, RunError, UnsupportedError
 from regard.models.batch_norm import remeasured
 from regard.runs import read_run
-from regard.training import brnpa as brnpa_module
-from regard.training.brnpa import fit_brnpa
-from regard.training.brnpa_figures import AGREEMENT, Worth
-from regard.training.brnpa_plan import Plan
+from regard.training.brnpa import fit as brnpa_module
+from regard.training.brnpa.figures import AGREEMENT, Worth
+from regard.training.brnpa.fit import fit_brnpa
+from regard.training.brnpa.plan import Plan
 from regard.training.parts import parted
 
 from ..explainers.networks import classifier_of, cnn, vit
@@ -92,7 +93,7 @@ def test_it_gives_a_classifier_that_other_parts_take_and_says_what_it_is_worth(t
     loaded = regard.load(tmp_path / "mine.safetensors", network=cnn())
     assert loaded.hash == classifier.hash
     assert regard.GradCAM(loaded)(PHOTOS[0]).maps.shape[0] == 1
-    assert Worth.of_words(json.loads(json.dumps(trained.worth.words()))) == trained.worth
+    assert Worth.of_words(json.loads(json.dumps(asdict(trained.worth)))) == trained.worth
 
 
 def test_the_same_asked_again_is_read_back_and_another_is_refused(tmp_path):

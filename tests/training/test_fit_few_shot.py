@@ -1,6 +1,7 @@
 """`fit_few_shot` from photos to a network: its figures, its run, what it refuses."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ import regard
 from regard.errors import ClassifierError, RunError, UnsupportedError
 from regard.models.conv_4 import conv_4
 from regard.runs import read_run
-from regard.training.brnpa_figures import AGREEMENT
-from regard.training.episodes import Episodes
-from regard.training.fewshot import fit_few_shot
-from regard.training.fewshot_figures import Asked, FewShotWorth
-from regard.training.fewshot_recipe import FEW_SHOT_RECIPES
+from regard.training.brnpa.figures import AGREEMENT
+from regard.training.few_shot.episodes import Episodes
+from regard.training.few_shot.figures import Asked, FewShotWorth
+from regard.training.few_shot.fit import fit_few_shot
+from regard.training.few_shot.recipe import FEW_SHOT_RECIPES
 from regard.training.steps import seed_for
 
 from ..explainers.networks import classifier_of, cnn
@@ -84,7 +85,7 @@ def test_it_gives_a_network_for_new_classes_and_says_what_it_is_worth(tmp_path):
     trained.save(tmp_path / "mine.safetensors")
     loaded = regard.load(tmp_path / "mine.safetensors", network=cnn())
     assert loaded.hash == classifier.hash
-    assert FewShotWorth.of_words(json.loads(json.dumps(worth.words()))) == worth
+    assert FewShotWorth.of_words(json.loads(json.dumps(asdict(worth)))) == worth
     assert "12 episodes of 3 new classes by 2 photos of each" in trained.summary
 
 
@@ -158,7 +159,7 @@ def test_a_teacher_is_examined_on_the_same_episodes_and_left_as_it_was():
 
 def test_an_episode_s_answers_do_not_hang_on_the_others():
     recipe, subject = recipe_of(), classifier_with()
-    from regard.training.fewshot_task import Learner
+    from regard.training.few_shot.task import Learner
 
     learner = Learner(subject.network, subject.head, recipe)
     many, few = (Asked(subject, learner, None, part_of(), count, 5).student() for count in (20, 3))

@@ -1,7 +1,7 @@
 """`fit_reid` from photos of persons to a network that finds others: its figures, its run, what it refuses."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ from torch.nn import functional
 import regard
 from regard.errors import ClassifierError, MetricError, RunError
 from regard.runs import read_run
-from regard.training.reid import fit_reid
-from regard.training.reid_figures import Found
-from regard.training.sightings import of_use
+from regard.training.reid.figures import Found
+from regard.training.reid.fit import fit_reid
+from regard.training.reid.sightings import of_use
 
 from ..metrics.test_retrieval import by_loops
 from .persons import LEARNT, recipe_of, sightings, start
@@ -104,7 +104,7 @@ def test_the_run_has_a_row_a_query_and_is_read_back(trained):
     assert [row["target"] for row in run.rows] == ["dot", "eve", "fay"]
     mean = sum(row["average_precision"] for row in run.rows) / 3
     assert mean == pytest.approx(done.found.value("mAP"))
-    assert run.manifest["found"] == json.loads(json.dumps(done.found.words()))
+    assert run.manifest["found"] == json.loads(json.dumps(asdict(done.found)))
     assert not list(folder.glob("checkpoint*"))
     again = fit_reid(
         start(), SEEN, recipe=RECIPE, seed=3, run=folder, tracked=lambda *_: pytest.fail("it is trained again")
@@ -134,7 +134,7 @@ def test_queries_that_cannot_be_answered_are_counted():
     lonely = replace(SEEN[-1], identity="gus", split="query")
     found = fit_reid(start(), [*SEEN[:-1], lonely], recipe=recipe_of(epochs=1)).found
     assert (found.queries, found.unanswerable, found.figures[0].photos) == (4, 1, 3)
-    assert Found.of_words(json.loads(json.dumps(found.words()))) == found
+    assert Found.of_words(json.loads(json.dumps(asdict(found)))) == found
 
 
 def test_nothing_to_be_answered_and_nobody_left_to_be_learnt_are_refused(tmp_path):
@@ -167,8 +167,8 @@ def test_photos_that_cannot_be_read_are_left_out_with_a_warning(tmp_path):
 def test_the_sample_beside_the_repository_is_read(shared_data):
     import csv
 
-    from regard.training.reid_figures import embedded, found_in
-    from regard.training.sightings import Sighting
+    from regard.training.reid.figures import embedded, found_in
+    from regard.training.reid.sightings import Sighting
 
     folder = shared_data / "reid-conreid-sample"
     with (folder / "labels.csv").open(newline="") as file:

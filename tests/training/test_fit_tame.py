@@ -22,9 +22,9 @@ from regard.explainers.tame import TAME
 from regard.fills import Blur, Inpaint, Mean
 from regard.metrics.curves import curves
 from regard.runs import read_run
-from regard.training import tame as tame_module
-from regard.training.surveyed import Surveyed
-from regard.training.tame import fit_tame, rates_of_tame
+from regard.training.tame import fit as tame_module
+from regard.training.tame.fit import fit_tame, rates_of_tame
+from regard.training.tame.surveyed import Surveyed
 
 from ..explainers.networks import CLASSES, classifier_of, cnn, loud, mlp_head, vit
 from .mask_trainings import normed, photos_of, recipe_of, tiny

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from regard.models.head import HeadForm
-from regard.training.fitting import PENALTIES, Examples, fit, linear, network
-from regard.training.scaling import Scaling, folded
+from regard.training.head.fitting import PENALTIES, Examples, fit, linear, network
+from regard.training.head.scaling import Scaling, folded
 
 from ..explainers.networks import loud, same
 

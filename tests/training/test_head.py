@@ -10,7 +10,8 @@ from torch import nn
 import regard
 from regard.compat import import_optional
 from regard.errors import ClassifierError, PhotoError
-from regard.training import fit_head, head
+from regard.training import fit_head
+from regard.training.head import fit as head
 
 from ..explainers.networks import classifier_of, cnn, definition, pixels_of, same, vit
 from .pictures import COLOURS, picture, pictures

@@ -4,9 +4,9 @@ import pytest
 
 from regard.explainers.tame import TAME
 from regard.fills import Mean
-from regard.training import held_out_maps
-from regard.training.held_out_maps import held_out_figures
-from regard.training.surveyed import Surveyed
+from regard.training.tame import held_out_maps
+from regard.training.tame.held_out_maps import held_out_figures
+from regard.training.tame.surveyed import Surveyed
 
 from ..explainers.attentions import drawn
 from .mask_trainings import photos_of, tiny

@@ -8,9 +8,9 @@ import torch
 
 from regard.errors import ClassifierError
 from regard.models.classifier import Classifier
-from regard.training.descent import optimizer_of
-from regard.training.mask_training import frozen
-from regard.training.tame import fit_tame
+from regard.training.frozen import frozen
+from regard.training.tame.descent import optimizer_of
+from regard.training.tame.fit import fit_tame
 
 from .mask_trainings import descended, normed, photos_of, recipe_of, task_of, tiny
 

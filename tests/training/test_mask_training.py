@@ -9,8 +9,8 @@ import torch.nn.functional as functional
 
 from regard.errors import PixelsError
 from regard.fills import Mean, black, training_mean
-from regard.training.mask_training import frozen
-from regard.training.masks import ranked_mask, soft_mask
+from regard.training.frozen import frozen
+from regard.training.tame.masks import ranked_mask, soft_mask
 
 from .mask_trainings import SIDE, descended, normed, photos_of, recipe_of, task_of, tiny
 

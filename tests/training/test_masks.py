@@ -6,7 +6,7 @@ import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.training.masks import raised_to_mean, ranked_mask, soft_mask
+from regard.training.tame.masks import raised_to_mean, ranked_mask, soft_mask
 
 
 def drawn(*shape, seed=0):

@@ -7,8 +7,8 @@ from torch.nn import functional
 
 from regard.attention.distillation import distillation_loss
 from regard.errors import ClassifierError, UnsupportedError
-from regard.training.brnpa_recipe import BRNPARecipe
-from regard.training.reid_recipe import ReidRecipe
+from regard.training.brnpa.recipe import BRNPARecipe
+from regard.training.reid.recipe import ReidRecipe
 from regard.training.steps import Settings, Steps
 
 from ..attention.test_triplets import by_loops
@@ -164,7 +164,7 @@ def test_a_student_begins_with_its_teachers_backbone_neck_and_head():
 
 
 def test_a_teacher_of_other_persons_is_refused():
-    from regard.training.reid_plan import ReidPlan
+    from regard.training.reid.plan import ReidPlan
 
     teacher = ReidPlan.of(start(), None, ("ann", "bob", "zoe"), recipe_of(), 0).classifier
     with pytest.raises(ClassifierError, match="does not answer about these classes"):

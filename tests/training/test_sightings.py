@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regard.errors import ClassifierError, FileFormatError, PhotoError
-from regard.training.sightings import Sighting, check_sightings, of_use, read_sightings
+from regard.training.reid.sightings import Sighting, check_sightings, of_use, read_sightings
 
 HEAD = "file,identity,camera,split\n"
 

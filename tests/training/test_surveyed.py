@@ -8,7 +8,7 @@ from torch import nn
 
 from regard.errors import ClassifierError, NotFiniteError, PhotoError
 from regard.training.embeddings import fingerprint
-from regard.training.surveyed import Surveyed, digest_of, surveyed
+from regard.training.tame.surveyed import Surveyed, digest_of, surveyed
 
 from .mask_trainings import photos_of, tiny
 

@@ -12,11 +12,11 @@ from regard.errors import ClassifierError, RunError, UnsupportedError
 from regard.explainers.tame import TAME
 from regard.metrics.curves import curves
 from regard.runs import read_run
-from regard.training import tame as tame_module
-from regard.training.surveyed import Surveyed
-from regard.training.tame import fit_tame, rates_of_tame
-from regard.training.tame_plan import Plan
-from regard.training.tame_presets import preset
+from regard.training.tame import fit as tame_module
+from regard.training.tame.fit import fit_tame, rates_of_tame
+from regard.training.tame.plan import Plan
+from regard.training.tame.presets import preset
+from regard.training.tame.surveyed import Surveyed
 
 from ..explainers.networks import classifier_of, cnn, mlp_head, vit
 from .mask_trainings import normed, photos_of, recipe_of, tiny
@@ -255,6 +255,6 @@ def test_a_network_without_a_last_stage_has_a_preset_since_layers_may_be_named(m
     def none(*_):
         raise UnsupportedError("no single feature map carries its decision")
 
-    monkeypatch.setattr("regard.training.tame_presets.stages_of", none)
+    monkeypatch.setattr("regard.training.tame.presets.stages_of", none)
     recipe, _ = preset("default", tiny())
     assert recipe.start == "drawn"

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import regard
-from regard.training.brnpa import fit_brnpa
-from regard.training.brnpa_figures import AGREEMENT
-from regard.training.brnpa_recipe import BRNPARecipe
+from regard.training.brnpa.figures import AGREEMENT
+from regard.training.brnpa.fit import fit_brnpa
+from regard.training.brnpa.recipe import BRNPARecipe
 
 SIDE, CELL = 32, 4
 CONTRAST = (240, 150, 90)

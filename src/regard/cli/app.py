@@ -19,8 +19,7 @@ from regard.cli.export import export
 from regard.cli.methods import methods
 from regard.cli.metrics import metrics
 from regard.cli.models import models
-from regard.cli.train import train
-from regard.cli.train_brnpa import br_npa
+from regard.cli.train.group import train
 
 app = typer.Typer(
     name="regard",
@@ -33,7 +32,6 @@ app = typer.Typer(
 )
 for command in (explain, compare, evaluate, export, models, methods, metrics):
     app.command()(command)
-train.command("br-npa")(br_npa)
 app.add_typer(train)
 
 

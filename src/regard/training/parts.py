@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import torch
-
-from regard.errors import ClassifierError, PhotoError
+from regard.errors import ClassifierError
 from regard.images import Photo
 from regard.models.preparation import Preparation
+from regard.training.readable import Watched, listed_by_name, reasons_against
 from regard.training.split import held_out_marks
-from regard.training.surveyed import BATCH, Watched
 from regard.training.targets import Answers, check_learnable
 
 
@@ -50,6 +47,15 @@ class Parts:
     examined: Part
     unreadable: Mapping[str, str]
 
+    def counted(self) -> dict[str, int]:
+        """How many there are of each, as the facts of a training."""
+        return {
+            "photos_trained_on": len(self.learnt),
+            "photos_chosen_by": len(self.chosen_by),
+            "photos_held_out": len(self.examined),
+            "photos_unreadable": len(self.unreadable),
+        }
+
 
 def parted(
     photos: Sequence[Photo],
@@ -78,15 +84,8 @@ def parted(
         ClassifierError: a part would be empty, or a class has no photo to learn from.
     """
     order = sorted(range(len(photos)), key=marks.__getitem__)
-    reasons: dict[int, str] = {}
-    for start in tracked("looking at the photos", range(0, len(order), BATCH)):
-        places = order[start : start + BATCH]
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # decoding lets go of the interpreter
-            tried = pool.map(lambda place: why_unreadable(photos[place], preparation), places)
-        reasons |= {place: reason for place, reason in zip(places, tried, strict=True) if reason}
+    reasons = reasons_against(photos, order, preparation, tracked)
     known = [place for place in order if place not in reasons]
-    if not known:
-        raise PhotoError("no photo can be read", came="; ".join(dict.fromkeys(reasons.values()))[:200] or "no photos")
 
     def where(places: Sequence[int], chosen: Sequence[bool], wanted: bool) -> list[int]:
         return [place for place, here in zip(places, chosen, strict=True) if here == wanted]
@@ -111,7 +110,7 @@ def parted(
         part(learnt),
         part(where(taught, inner, True)),
         part(where(known, apart, True)),
-        {f"{photos[place]!s:.200}": reason for place, reason in sorted(reasons.items())},
+        listed_by_name(photos, reasons),
     )
 
 
@@ -123,12 +122,3 @@ def _given(chosen: list[bool]) -> list[bool]:
             remedy="mark some of each kind (train, val), or give no marks to have a share held out",
         )
     return chosen
-
-
-def why_unreadable(photo: Photo, preparation: Preparation) -> str:
-    """Why a photo cannot be read; empty where it can be."""
-    try:
-        preparation([photo])
-    except PhotoError as reason:
-        return reason.problem
-    return ""

@@ -1,0 +1,1 @@
+"""`regard train`: one file a thing that is trained, and what they say alike."""

@@ -1,0 +1,111 @@
+"""`regard train br-npa --task re-id`: what is said before and after a training that tells persons apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regard.cli.output import announce
+from regard.cli.photo_run import pass_seconds
+from regard.cli.train.in_words import recipe_in_words
+from regard.cli.train.task import TrainingTask
+from regard.cli.train.told import Told, row
+
+if TYPE_CHECKING:
+    from regard.models.classifier import Classifier
+    from regard.training.reid.fit import TrainedReid
+    from regard.training.reid.sightings import Sighting
+
+FEW_QUERIES = 30
+"""Queries below which figures are a rough guide."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Sightings as the command hands photos on.
+
+    Attributes:
+        photos: the sightings.
+        labels: none: each sighting has its person.
+        held_out: which are not trained on, as the source says.
+    """
+
+    photos: tuple[Sighting, ...]
+    labels: tuple[()]
+    held_out: tuple[bool, ...]
+
+
+def re_id() -> TrainingTask:
+    """The task."""
+    from regard.training.reid.recipe import REID_RECIPES
+
+    return TrainingTask(REID_RECIPES, _fit, _announce, _told, _read)
+
+
+def _read(source: Path) -> Seen:
+    from regard.training.reid.sightings import check_sightings, read_sightings
+
+    sightings = read_sightings(source)
+    check_sightings(sightings)
+    return Seen(sightings, (), tuple(sighting.split != "train" for sighting in sightings))
+
+
+def _fit(start: Classifier, photos: tuple[Sighting, ...], _: object, **settings: Any) -> TrainedReid:
+    """`fit_reid`: the source says what is held out, nothing is chosen by, and no epoch has figures."""
+    from regard.training.reid.fit import fit_reid
+
+    for name in ("held_out", "choosing", "heard"):
+        settings.pop(name, None)
+    return fit_reid(start, photos, **settings)
+
+
+def _announce(start: Classifier, seen: Seen, common: Mapping[str, Any]) -> float:
+    """Say recipe, persons, photos, steps, passes and time; seconds of a step."""
+    from regard.training.reid.plan import ReidPlan
+    from regard.training.reid.sightings import of_use
+
+    recipe, teacher = common["recipe"], common["teacher"]
+    learnt, queries, gallery = (of_use(seen.photos, use) for use in ("train", "query", "gallery"))
+    names = sorted({sighting.identity for sighting in learnt})
+    network = ReidPlan.of(start, teacher, names, recipe, common["seed"]).classifier
+    height, width = network.network.read(network.picture()).shape[2:]
+    announce(recipe_in_words(recipe, network.name, (height, width), teacher is not None))
+    own, taught = pass_seconds(network), 0.0 if teacher is None else pass_seconds(teacher)
+    steps, shown = -(-len(names) // recipe.batch), len(names) * recipe.photos
+    # a pass with gradients to all weights costs about three
+    a_step: float = shown * (3 * own + taught + 0.01) / steps
+    looks = 2 * (len(queries) + len(gallery))
+    forwards = (1 if teacher is None else 2) * recipe.epochs * shown
+    announce(
+        f"persons: {len(names)} to learn, in {len(learnt)} photos, {recipe.photos} of each a step, margin "
+        f"{recipe.margin:g}; {len(queries)} queries in a gallery of {len(gallery)}; steps: {recipe.epochs * steps}; "
+        f"forward passes: {forwards + looks}, {recipe.epochs * shown} of them with gradients; about "
+        f"{recipe.epochs * steps * a_step + looks * (own + 0.01) + 0.01 * len(seen.photos):.0f} s in all"
+    )
+    return a_step
+
+
+def _told(trained: TrainedReid, _: Path | None) -> Told:
+    training, found, before = trained.training, trained.found, trained.before
+    return Told(
+        f"trained on {training['photos']} photos of {training['persons']} persons, the last epoch is kept; examined by "
+        f"{found.queries} queries of others in {found.gallery} photos",
+        ["", "queries", "found", "95 % interval", "by chance", "before training"],
+        [[*row(figure, figure.photos), f"{before.value(figure.name):.1%}"] for figure in found.figures],
+        _notes(trained),
+    )
+
+
+def _notes(trained: TrainedReid) -> list[str]:
+    """What forbids to trust the figures."""
+    found, notes = trained.found, []
+    if found.queries - found.unanswerable < FEW_QUERIES:
+        notes.append(f"fewer than {FEW_QUERIES} queries can be answered, so these figures are rough")
+    if found.unanswerable:
+        notes.append(
+            f"{found.unanswerable} queries cannot be answered, since no other camera of the gallery saw the person; "
+            "they count in no figure"
+        )
+    return notes

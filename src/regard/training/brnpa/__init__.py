@@ -1,0 +1,1 @@
+"""BR-NPA, and the networks it is compared with, for classes."""

@@ -1,0 +1,1 @@
+"""Networks that tell classes by a few photos of each."""

@@ -1,0 +1,1 @@
+"""A new head on a frozen network."""

@@ -1,0 +1,1 @@
+"""BR-NPA for persons, found by other cameras."""

@@ -1,0 +1,1 @@
+"""TAME: an attention trained once for a frozen classifier."""

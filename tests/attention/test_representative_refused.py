@@ -24,6 +24,27 @@ def test_nan_and_infinity_are_refused_with_their_place(wrong):
         representative_pooling(torch.full((1, 4, 4), 3e38))
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 3e38])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"refine": False}, {"weights": "softmax"}, {"select": lambda features, *_: features.sum(dim=2)}],
+    ids=["plain", "not refined", "softmax", "a function"],
+)
+def test_what_is_no_number_may_go_on_in_its_own_picture_alone(settings, wrong):
+    features = drawn(3, 5, 3, 4).float()
+    clean = representative_pooling(features, **settings)
+    features[1, :, 2, 3] = wrong
+    leaf = features.requires_grad_()
+    found = representative_pooling(leaf, on_nan="propagate", **settings)
+    assert found.vectors[1].isnan().all()
+    assert not found.norms[1].isfinite().all()
+    assert not found.valid[1].any()
+    for name in ("vectors", "maps", "valid", "norms", "indices", "scores"):
+        assert torch.equal(getattr(found, name)[[0, 2]], getattr(clean, name)[[0, 2]]), name
+    found.vectors[[0, 2]].square().sum().backward()
+    assert leaf.grad[[0, 2]].isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("error", "match", "given"),
     [
@@ -39,6 +60,7 @@ def test_nan_and_infinity_are_refused_with_their_place(wrong):
         (UnsupportedError, "no such selection", {"select": "norms"}),
         (UnsupportedError, "no such weights", {"weights": "mean"}),
         (UnsupportedError, "no such negative", {"negative": "abs"}),
+        (UnsupportedError, "no such on_nan", {"on_nan": "skip"}),
         (UnsupportedError, "temperature", {"weights": "softmax", "temperature": 0}),
         (UnsupportedError, "temperature", {"temperature": float("nan")}),
         (UnsupportedError, "a seed for each", {"select": "random"}),

@@ -10,7 +10,7 @@ from torch.nn import functional
 import regard
 from regard.attention.representative import representative_pooling
 from regard.compat import import_optional
-from regard.errors import ClassifierError, LayerError, UnsupportedError
+from regard.errors import ClassifierError, LayerError, NotFiniteError, UnsupportedError
 from regard.models import passes
 from regard.models.high_resolution import high_resolution
 
@@ -190,6 +190,26 @@ def test_it_is_explained_as_any_other(make, method):
     assert explanation.maps.abs().sum() > 0
     assert classifier.hash == hashed
     assert not any((*part._forward_hooks, *part._forward_pre_hooks) for part in classifier.network.modules())
+
+
+@each
+@pytest.mark.parametrize("method", [*METHODS, regard.BRNPA], ids=lambda method: method.__name__)
+def test_nan_in_a_picture_or_in_the_network_is_left_out_by_every_method_as_it_is_asked(make, method):
+    classifier, pixels = make(), pixels_of(3)
+    explainer = method(classifier, **({"samples": 20} if method is regard.RISE else {}))
+    clean = explainer(pixels, targets=["ant"])
+    spoilt = pixels.clone()
+    spoilt[1, 2, 5, 7] = torch.nan
+    found = explainer(spoilt, targets=["ant"], on_nan="skip")
+    assert found.not_finite == (1,)
+    assert found.maps[1].isnan().all()
+    same(found.maps[[0, 2]], clean.maps[[0, 2]])
+    with torch.no_grad():
+        next(classifier.network.parameters()).fill_(torch.nan)
+    for rule in ("skip", "propagate"):
+        assert explainer(pixels, targets=["ant"], on_nan=rule).not_finite == (0, 1, 2)
+    with pytest.raises(NotFiniteError, match=r"the weight 'backbone\..*' holds NaN"):
+        explainer(pixels, targets=["ant"])
 
 
 @each

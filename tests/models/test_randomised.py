@@ -23,11 +23,17 @@ FAMILIES = {
     "norm first": lambda: classifier_of(norm_first()),
     "layer used twice": lambda: classifier_of(Twice()),
     "head of its own": lambda: classifier_of(vit(num_classes=0), head=mlp_head()),
+    "representatives": lambda: brnpa_of(cnn()),
+    "representatives of tokens": lambda: brnpa_of(vit()),
     "no head": lambda: classifier_of(vit(num_classes=0)),
     "in a fast path": lambda: classifier_of(Fast()),
     "transformers": lambda: classifier_of(hugging_face("ViT", "ViTForImageClassification", num_labels=5)),
     **{name: lambda name=name: classifier_of(ANATOMY[name][0](), ANATOMY[name][1]) for name in TRANSFORMERS},
 }
+
+
+def brnpa_of(network):
+    return regard.BRNPAClassifier(classifier_of(network), list("abc"), count=2, strides=4 if network.__class__.__name__ == "VisionTransformer" else 1)
 
 
 class Normed(nn.Module):

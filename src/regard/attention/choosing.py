@@ -25,7 +25,7 @@ def chosen(places: Places, count: int, select: Select, seeds: Sequence[int] | No
     nothing is left of a place that was taken, nor where it is as small as rounding.
     """
     places = places.detached()
-    features, score = places.columns.transpose(1, 2), _scoring(select, places.inside, count, seeds)
+    features, score = places.columns.transpose(1, 2), _scoring(select, places, count, seeds)
     left = places.norms.where(places.inverse > 0, 0)
     found = []
     for rank in range(count):
@@ -47,16 +47,16 @@ def _first_highest(scores: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scoring(
-    select: Select, inside: Tensor, count: int, seeds: Sequence[int] | None
+    select: Select, places: Places, count: int, seeds: Sequence[int] | None
 ) -> Callable[[Tensor, Tensor, int], Tensor]:
     """The selection as a function of features, what is left, and the rank."""
     if select == "norm":
         return lambda _, left, __: left
     if select == "random":
-        draws = _draws(seeds, inside, count)
+        draws = _draws(seeds, places.inside, count)
         return lambda _, left, rank: draws[:, rank].to(left)
     assert callable(select)
-    return lambda features, left, rank: _checked(select(features, left, rank), left, rank)
+    return lambda features, left, rank: _checked(select(features, left, rank), left, rank, places.finite)
 
 
 def _draws(seeds: Sequence[int] | None, inside: Tensor, count: int) -> Tensor:
@@ -78,13 +78,14 @@ def _is_seed(seed: object) -> bool:
     return type(seed) is int and 0 <= seed < 2**63
 
 
-def _checked(scores: Tensor, left: Tensor, rank: int) -> Tensor:
-    """A function's scores, where they can be compared."""
+def _checked(scores: Tensor, left: Tensor, rank: int, finite: Tensor) -> Tensor:
+    """A function's scores, where they can be compared; zeros of pictures whose features are not finite."""
     if not isinstance(scores, Tensor) or scores.shape != left.shape:
         came = f"{tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
         raise UnsupportedError(
             "the selection gives no score for each place", came=came, expected=f"a tensor {tuple(left.shape)}"
         )
+    scores = scores.where(finite[:, None], 0)
     if not torch.compiler.is_compiling() and not scores.isfinite().all():
         picture, place = (~scores.isfinite()).nonzero()[0].tolist()
         raise NotFiniteError(

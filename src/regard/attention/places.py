@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from regard.errors import LayerError, NotFiniteError
 
 NEGLIGIBLE = 1e-5
 """What is rounding: an activity up to this share of the picture's largest, a sum up to this share of its terms."""
+
+OnNaN = Literal["error", "propagate"]
 
 CHANNELS = 64
 """Channels that are squared at a time."""
@@ -27,6 +30,7 @@ class Places:
         norms: (B, N), ‖f_p‖, with a gradient of zero at zero.
         inverse: (B, N), 1 / ‖f_p‖; 0, without a gradient, of places that are zero or do not count.
         floor: (B, 1), `NEGLIGIBLE` times the picture's largest norm: at or below it a place is as one of zero.
+        finite: (B,) bool, whether all norms of the picture are; where not, all its places are as ones of zero.
     """
 
     columns: Tensor
@@ -34,29 +38,32 @@ class Places:
     norms: Tensor
     inverse: Tensor
     floor: Tensor
+    finite: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, mask: Tensor | None) -> Places:
+    def of(cls, features: Tensor, mask: Tensor | None, on_nan: OnNaN = "error") -> Places:
         """Places of (B, C, h, w) or (B, N, C); the mask (B, h, w) or (B, N), bool, says which count, None all.
 
         Raises:
             LayerError: another form, or a picture of which no place counts.
-            NotFiniteError: NaN, infinity or a norm beyond float32, with the place, also where the mask hides it.
-                What is traced or compiled knows no values and refuses none.
+            NotFiniteError: for "error" NaN, infinity or a norm beyond float32, with the place, also where the mask
+                hides it. What is traced or compiled knows no values and refuses none.
         """
         _check_form(features, mask)
         columns = fine(features.flatten(2) if features.dim() == 4 else features.transpose(1, 2))
         inside = torch.ones_like(columns[:, 0], dtype=torch.bool) if mask is None else mask.flatten(1)
         norms = _norms(columns)
+        finite = norms.detach().isfinite().all(dim=1)
         if not torch.compiler.is_compiling():
-            _check_values(features, norms, inside)
+            _check_values(features, norms, inside, finite | (on_nan == "propagate"))
         floor = NEGLIGIBLE * norms.detach().where(inside, 0).amax(dim=1, keepdim=True)
         alive = inside & (norms > floor)
-        return cls(columns, inside, norms, torch.where(alive, 1 / norms.where(alive, 1), 0), floor)
+        return cls(columns, inside, norms, torch.where(alive, 1 / norms.where(alive, 1), 0), floor, finite)
 
     def detached(self) -> Places:
         """The same, for what records no gradient."""
-        return Places(self.columns.detach(), self.inside, self.norms.detach(), self.inverse.detach(), self.floor)
+        columns, norms, inverse = (each.detach() for each in (self.columns, self.norms, self.inverse))
+        return Places(columns, self.inside, norms, inverse, self.floor, self.finite)
 
     def at(self, indices: Tensor) -> Tensor:
         """Features of some places: (B, K) → (B, K, C)."""
@@ -110,10 +117,10 @@ def _check_form(features: Tensor, mask: Tensor | None) -> None:
         )
 
 
-def _check_values(features: Tensor, norms: Tensor, inside: Tensor) -> None:
-    """One look at the device where all is well."""
+def _check_values(features: Tensor, norms: Tensor, inside: Tensor, allowed: Tensor) -> None:
+    """One look at the device where all is well; `allowed` says of which pictures norms are, or need not be, finite."""
     counted = inside.any(dim=1)
-    if norms.isfinite().all() & counted.all():
+    if allowed.all() & counted.all():
         return
     if counted.all():
         wrong = ~features.isfinite()

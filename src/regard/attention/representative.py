@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention.choosing import Select, chosen
-from regard.attention.places import NEGLIGIBLE, Places, fine, first
+from regard.attention.places import NEGLIGIBLE, OnNaN, Places, fine, first
 from regard.attention.pooled import Pooled
 from regard.errors import LayerError, UnsupportedError
 
@@ -57,6 +57,7 @@ def representative_pooling(
     detach: bool = False,
     mask: Tensor | None = None,
     seeds: Sequence[int] | None = None,
+    on_nan: OnNaN = "error",
 ) -> Representatives:
     """Pool features around K places, without a parameter.
 
@@ -88,6 +89,8 @@ def representative_pooling(
         detach: True to hold r_k constant in the similarities: their gradient then flows through f_p alone.
         mask: (B, h, w) or (B, N) bool, True where a place counts; all others have no weight. Default: all.
         seeds: of "random" alone, and needed there: one for each picture, whose draw depends on nothing else.
+        on_nan: what NaN, infinity or a norm beyond float32 does: "error" names its place; "propagate" makes all vectors
+            of that picture NaN, as it is inside a network, whose caller knows what to do.
 
     Returns:
         `Representatives`. A picture's does not depend on the others of its batch.
@@ -95,13 +98,13 @@ def representative_pooling(
     Raises:
         LayerError: features or mask of another form, a picture of which no place counts, or, for "error", negative
             features; with the place.
-        NotFiniteError: NaN, infinity or a norm beyond float32, with the place, also where the mask hides it; scores of
-            a function. What is traced or compiled knows no values and refuses none.
+        NotFiniteError: for "error" NaN, infinity or a norm beyond float32, with the place, also where the mask hides
+            it; scores of a function. What is traced or compiled knows no values and refuses none.
         UnsupportedError: a setting that there is not.
     """
-    _check_settings(count, select, weights, temperature, negative)
+    _check_settings(count, select, weights, temperature, negative, on_nan)
     with torch.autocast(features.device.type, enabled=False):
-        places = Places.of(features, mask)
+        places = Places.of(features, mask, on_nan)
         if negative == "error":
             _check_sign(features)
         indices, scores, anything = chosen(places, count, select, seeds)
@@ -111,6 +114,7 @@ def representative_pooling(
             similarities = similarities.clamp(min=0)
         maps, usable = _weighted(similarities, places.inside[:, None], weights, temperature)
         vectors = places.weighted(maps) if refine else places.at(indices)
+        vectors = vectors.where(places.finite[:, None, None], torch.nan)
     grid = features.shape[2:] if features.dim() == 4 else features.shape[1:2]
     return Representatives(
         vectors=vectors.to(features.dtype),
@@ -123,11 +127,13 @@ def representative_pooling(
 
 
 class RepresentativePooling(nn.Module):
-    """`representative_pooling` with its settings kept: forward(features, mask=None, seeds=None) → `Representatives`.
+    """`representative_pooling` with its settings kept.
+
+    forward(features, mask=None, seeds=None, on_nan="error") → `Representatives`
 
     Args:
         count: K.
-        settings: those of `representative_pooling` but mask and seeds.
+        settings: those of `representative_pooling` but mask, seeds and on_nan.
 
     Raises:
         UnsupportedError: a setting that there is not.
@@ -150,7 +156,11 @@ class RepresentativePooling(nn.Module):
         self.temperature, self.negative, self.detach = temperature, negative, detach
 
     def forward(
-        self, features: Tensor, mask: Tensor | None = None, seeds: Sequence[int] | None = None
+        self,
+        features: Tensor,
+        mask: Tensor | None = None,
+        seeds: Sequence[int] | None = None,
+        on_nan: OnNaN = "error",
     ) -> Representatives:
         return representative_pooling(
             features,
@@ -163,6 +173,7 @@ class RepresentativePooling(nn.Module):
             detach=self.detach,
             mask=mask,
             seeds=seeds,
+            on_nan=on_nan,
         )
 
     def extra_repr(self) -> str:
@@ -240,12 +251,15 @@ def _weighted(similarities: Tensor, inside: Tensor, weights: Weights, temperatur
     return torch.where(usable, similarities / total.where(usable, 1), even), usable[..., 0]
 
 
-def _check_settings(count: int, select: Select, weights: str, temperature: float, negative: str) -> None:
+def _check_settings(
+    count: int, select: Select, weights: str, temperature: float, negative: str, on_nan: str = "error"
+) -> None:
     if type(count) is not int or count < 1:
         raise UnsupportedError("the number of representatives is a whole number", came=repr(count), expected="1, 2, …")
     if select not in ("norm", "random") and not callable(select):
         raise UnsupportedError("no such selection", came=repr(select), expected="norm, random or a function")
-    for name, value, known in (("weights", weights, Weights), ("negative", negative, Negative)):
+    words = (("weights", weights, Weights), ("negative", negative, Negative), ("on_nan", on_nan, OnNaN))
+    for name, value, known in words:
         if value not in get_args(known):
             raise UnsupportedError(f"no such {name}", came=repr(value), expected=", ".join(get_args(known)))
     if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):

@@ -9,14 +9,13 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from regard.attention.places import fine
 from regard.attention.representative import EVEN, RepresentativePooling, Representatives
 from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer, Found, OnNaN
 from regard.explainers.rank_sums import shares_of
 from regard.explanation import Explanation
 from regard.models.brnpa import BRNPAClassifier
-from regard.models.classifier import Classifier, finite_images
+from regard.models.classifier import Classifier
 from regard.models.pooled import last_features
 from regard.models.taps import read
 from regard.question import Question
@@ -105,18 +104,16 @@ class BRNPA(Explainer):
         return Found(shown, output, ranks=ranks)
 
     def _represented(self, pixels: Tensor) -> tuple[Representatives, Output, Tensor]:
-        """Representatives, the answer, and which of them are of numbers, (B,): the others are those of a blank."""
+        """Representatives, the answer, and which of them are of numbers, (B,)."""
+        found: Representatives
         if isinstance(self.classifier, BRNPAClassifier):
-            finite = finite_images(pixels)
-            found, output = self.classifier.represent(_where(finite, pixels, 0.0))
-            parts = (output.logits, output.embedding)
-            return found, Output(*(None if part is None else _where(finite, part, torch.nan) for part in parts)), finite
-        place = self.features.place
-        (tensor,), answered = read(self.classifier.module, [place], lambda: self.classifier.respond(pixels))
-        assert answered is not None
-        features = fine(self.features.maps(tensor, pixels))
-        finite = features.square().flatten(1).sum(dim=1).isfinite()
-        return self.pooling(_where(finite, features, 0.0)), answered, finite
+            found, output = self.classifier.represent(pixels)
+        else:
+            place = self.features.place
+            (tensor,), answered = read(self.classifier.module, [place], lambda: self.classifier.respond(pixels))
+            assert answered is not None
+            found, output = self.pooling(self.features.maps(tensor, pixels), on_nan="propagate"), answered
+        return found, output, found.norms.flatten(1).isfinite().all(dim=1)
 
     def _shares(self, question: Question, output: Output, found: Representatives) -> Tensor | None:
         """(B, T, K); None where the classifier does not decide by representatives, or nothing was asked."""

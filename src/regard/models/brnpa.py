@@ -202,8 +202,9 @@ class BRNPAClassifier(Classifier):
         """
         found, output = self._represented(pixels)
         if isinstance(self.network.pooling, RepresentativePooling) and not (self._looked_at or self.network.training):
-            self._looked_at = True
-            norm_variation(found.norms[:, None])
+            finite = found.norms[found.norms.flatten(1).isfinite().all(dim=1)]
+            self._looked_at = len(finite) > 0
+            norm_variation(finite[:, None])
         return found, output
 
     def _represented(self, pixels: Tensor) -> tuple[Representatives, Output]:

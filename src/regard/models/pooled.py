@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,12 @@ class PooledNetwork(nn.Module):
 
     def represent(self, pixels: Tensor) -> Pooled:
         """What the pooling finds in prepared pixels (B, channels, H, W), before dropout."""
-        features = self.read(pixels)
-        found: Pooled
-        if isinstance(self.pooling, RepresentativePooling) and self.pooling.select == "random":
-            found = self.pooling(features, seeds=[seed_of(picture, self.seed) for picture in pixels])
-        else:
-            found = self.pooling(features)
+        settings: dict[str, Any] = {}
+        if isinstance(self.pooling, RepresentativePooling):
+            settings["on_nan"] = "propagate"  # its answer is then NaN, as that of any other network
+            if self.pooling.select == "random":
+                settings["seeds"] = [seed_of(picture, self.seed) for picture in pixels]
+        found: Pooled = self.pooling(self.read(pixels), **settings)
         return found
 
     def read(self, pixels: Tensor) -> Tensor:

@@ -163,23 +163,20 @@ def _chosen(classifier: Classifier, part: Part) -> Sequence[Stage]:
 
 
 def _redrawn(classifier: Classifier, chosen: Sequence[Stage], seed: int, name: str) -> Classifier:
-    """A copy of the classifier with the weights of some stages shuffled."""
+    """A copy of the classifier with the weights of some stages shuffled, and all else that it knows of itself kept.
+
+    So a classifier with representatives stays one, and an anatomy is not looked for among shuffled weights.
+    """
     with torch.inference_mode(False), torch.no_grad():
         network, head = copy.deepcopy((classifier.module, classifier.head))
         weights = dict(named_weights(network=network, head=head))
         for weight in (weight for stage in chosen for weight in stage.weights):
             order = torch.randperm(weights[weight].numel(), generator=_draw(weight, seed)).to(weights[weight].device)
             weights[weight].copy_(weights[weight].flatten()[order].view_as(weights[weight]))
-        return Classifier(
-            network,
-            classifier.preparation,
-            labels=classifier.labels,
-            outputs=classifier.outputs,
-            head=head,
-            name=name,
-            precision=classifier.precision,
-            tokens=classifier.tokens,
-        )
+    other = copy.copy(classifier)
+    other.network = other.module = network
+    other.head, other.name = head, name
+    return other
 
 
 def _draw(name: str, seed: int) -> torch.Generator:

@@ -80,13 +80,10 @@ CASES = (
     Case("own maps alone", {"maps": "own"}, only=LITE),
     Case("cross-batch maps", {"maps": "cross-batch", "area_target": None}, only=LITE),
     Case("area by its weight", {"area_target": None}, only=LITE),
-    Case("soft mask", {"mask": "soft"}, only=LITE),
     Case(
         "soft mask, own maps alone, area by its weight", {"mask": "soft", "maps": "own", "area_target": None}, only=LITE
     ),
-    Case("edge 0.5", {"edge": 0.5}, only=LITE),
     Case("one layer", {"count": 1}),
-    Case("two layers", {"count": 2}, only=LITE),
     Case("trained with mean colours", fill="mean"),
     Case("trained with a blur", fill="blur"),
     Case("no skip, start at random", {**DRAWN, "variant": "no-skip"}, only=LITE),

@@ -12,6 +12,7 @@ from regard.errors import ClassifierError, RunError, UnsupportedError
 from regard.explainers.tame import TAME
 from regard.metrics.curves import curves
 from regard.runs import read_run
+from regard.training import checkpoints
 from regard.training.tame import fit as tame_module
 from regard.training.tame.fit import fit_tame, rates_of_tame
 from regard.training.tame.plan import Plan
@@ -223,10 +224,8 @@ def test_the_card_of_a_finished_run_read_back_is_the_trained_one(changed, tmp_pa
 
 def test_checkpoints_are_written_as_often_as_asked_and_how_often_is_free_in_a_resume(tmp_path, monkeypatch):
     asked = {"recipe": recipe_of(variant="tied", batch=2), "run": tmp_path / "run"}
-    written, usual = [], tame_module.checkpoints.write
-    monkeypatch.setattr(
-        tame_module.checkpoints, "write", lambda run, step, state: written.append(step) or usual(run, step, state)
-    )
+    written, usual = [], checkpoints.write
+    monkeypatch.setattr(checkpoints, "write", lambda run, step, state: written.append(step) or usual(run, step, state))
 
     def stopped(what, parts):
         for part in parts:

@@ -132,7 +132,7 @@ def fit_reid(
         reasons = reasons_against(photos, range(len(photos)), plan.classifier.preparation, tracked)
         unreadable = listed_by_name(photos, reasons)
         if processes.main:
-            warn_of_unreadable([*unreadable.items()])
+            warn_of_unreadable([(called(photos[place]), reason) for place, reason in reasons.items()])
         known = [place for place in range(len(sightings)) if place not in reasons]
         check_sightings([sightings[place] for place in known])
         learnt = _learnt([(marks[place], sightings[place]) for place in known], names)

@@ -55,6 +55,7 @@ class Case:
         fill: in training; all maps are judged with black.
         seeds: trainings that differ in the seed alone.
         trained: False for the attention as it begins.
+        all_photos: whether all photos are learnt from, of which others get every second one.
         only: the classifier that it is of; default both.
     """
 
@@ -63,13 +64,15 @@ class Case:
     fill: str = "black"
     seeds: int = 1
     trained: bool = True
+    all_photos: bool = False
     only: str = ""
 
 
 CASES = (
     Case("default", seeds=SEEDS),
+    Case("default, all photos", seeds=SEEDS, all_photos=True, only=VIT),
     Case("default, untrained", trained=False),
-    Case("without smoothing", {"smoothing": 0}),
+    Case("without smoothing", {"smoothing": 0}, only=LITE),
     Case("without smoothing, untrained", {"smoothing": 0}, trained=False, only=LITE),
     Case("smoothing 2, untrained", {"smoothing": 2}, trained=False, only=LITE),
     Case("smoothing 3, untrained", {"smoothing": 3}, trained=False, only=LITE),
@@ -83,15 +86,15 @@ CASES = (
     Case(
         "soft mask, own maps alone, area by its weight", {"mask": "soft", "maps": "own", "area_target": None}, only=LITE
     ),
-    Case("one layer", {"count": 1}),
+    Case("one layer", {"count": 1}, only=LITE),
     Case("trained with mean colours", fill="mean"),
     Case("trained with a blur", fill="blur"),
     Case("no skip, start at random", {**DRAWN, "variant": "no-skip"}, only=LITE),
     Case("no skip, no norm", {"variant": "no-skip-no-norm"}, only=LITE),
     Case("sigmoid branches, start at random", {**DRAWN, "variant": "sigmoid"}, only=LITE),
     Case("L-CAM", {"variant": "l-cam"}, only=LITE),
-    Case("gated by the class token", {"gated": True}, only=VIT),
     Case("published recipe"),
+    Case("gated by the class token", {"gated": True}, only=VIT),
 )
 
 
@@ -101,19 +104,21 @@ class Photos:
 
     Attributes:
         learnt: files.
+        every: so many-th of them are learnt from, where a case does not learn from all.
         judged: files and classes.
         pairs: files and classes of two photos each, (left, right).
         within: pairs count whose two classes are among so many likeliest of a picture of both.
     """
 
     learnt: list[Path]
+    every: int
     judged: list[tuple[Path, int]]
     pairs: list[tuple[tuple[Path, int], tuple[Path, int]]]
     within: int
 
 
 def photos_for(name: str, data: Path) -> Photos:
-    """Lite0: one photo a class of ImageNet; nips17. ViT-S: every other Imagenette photo of training; of validation."""
+    """Lite0: one photo a class of ImageNet; nips17. ViT-S: Imagenette's photos of training; of validation."""
     rows = listed(data / "imagenette-224")
     column = "imagenet_index" if name == LITE else "label"
     held = [(data / "imagenette-224" / row["file"], int(row[column])) for row in rows if row["split"] == "val"]
@@ -121,10 +126,11 @@ def photos_for(name: str, data: Path) -> Photos:
     pairs = [(held[order[place - 1]], held[order[place]]) for place in range(len(order))]
     if name == VIT:
         learnt = [data / "imagenette-224" / row["file"] for row in rows if row["split"] == "train"]
-        return Photos(learnt[::2], held, pairs, within=2)
+        return Photos(learnt, 2, held, pairs, within=2)
     samples, judged = data / "imagenet-1k-samples", data / "nips17-ccby"
     return Photos(
         [samples / row["file"] for row in listed(samples)],
+        1,
         [(judged / row["file"], int(row["class_index"])) for row in listed(judged)],
         pairs,
         within=10,
@@ -216,7 +222,8 @@ def numbers_of(explainer: regard.Explainer, photos: Photos) -> dict[str, Any]:
 
 
 def row_of(case: Case, seed: int, classifier: regard.Classifier, photos: Photos, run: Path) -> dict[str, Any]:
-    explainer = explainer_of(case, seed, classifier, photos.learnt, run)
+    learnt = photos.learnt if case.all_photos else photos.learnt[:: photos.every]
+    explainer = explainer_of(case, seed, classifier, learnt, run)
     training = {name: explainer.trained.card.training.get(name) for name in ("photos", "epoch_chosen")}
     return numbers_of(explainer, photos) | training
 

@@ -59,10 +59,15 @@ def peak(call: Callable[[], object], device: torch.device) -> float:
     return cost.megabytes
 
 
+def bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 is computed as such; else it is emulated, which is slower than float32."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 def where(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    units = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
+    units = "with" if bfloat16_units(device) else "without"
     return f"{platform.machine()} processor {units} bfloat16 units, {torch.get_num_threads()} threads"
 
 

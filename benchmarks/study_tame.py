@@ -87,14 +87,14 @@ CASES = (
         "soft mask, own maps alone, area by its weight", {"mask": "soft", "maps": "own", "area_target": None}, only=LITE
     ),
     Case("one layer", {"count": 1}, only=LITE),
+    Case("one layer, untrained", {"count": 1}, trained=False, only=LITE),
     Case("trained with mean colours", fill="mean"),
-    Case("trained with a blur", fill="blur"),
+    Case("trained with a blur", fill="blur", only=LITE),
     Case("no skip, start at random", {**DRAWN, "variant": "no-skip"}, only=LITE),
     Case("no skip, no norm", {"variant": "no-skip-no-norm"}, only=LITE),
     Case("sigmoid branches, start at random", {**DRAWN, "variant": "sigmoid"}, only=LITE),
     Case("L-CAM", {"variant": "l-cam"}, only=LITE),
     Case("published recipe"),
-    Case("gated by the class token", {"gated": True}, only=VIT),
 )
 
 

@@ -202,6 +202,32 @@ def test_similarity_does_not_depend_on_lengths_and_dot_does():
     assert products[:, 0].tolist() == [30, 300, -40]
 
 
+def test_by_ranks_every_vector_counts_alike_however_long():
+    """Worked by hand: (3, 4) with (1, 0) is 0.6, (0, 1) with (5, 5) √½; of the joined vectors it is 8 / √26 / √51."""
+    subject = SimpleNamespace(labels=None, class_count=None, outputs="embedding", hash="", width=4)
+    output = Output(None, torch.tensor([[3.0, 4.0, 0.0, 1.0], [300.0, 400.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]]))
+    reference = torch.tensor([[1.0, 0.0], [5.0, 5.0]])
+    by_ranks = ask(Similarity(reference, "by ranks"), subject, 3).scores(output)[:, 0].tolist()
+    assert by_ranks == pytest.approx([(0.6 + 0.5**0.5) / 2] * 2 + [0.5**0.5 / 2])
+    joined = ask(Similarity(reference.flatten()), subject, 3).scores(output)[:, 0].tolist()
+    assert joined[0] == pytest.approx(8 / 26**0.5 / 51**0.5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "measure", "refusal"),
+    [
+        (torch.ones(WIDTH), "by ranks", "one embedding"),
+        (torch.ones(1, 2, WIDTH // 2), "by ranks", "one embedding"),
+        (torch.ones(2, WIDTH), "by ranks", "not an embedding of this classifier"),
+        (torch.ones(2, WIDTH // 2), "dot", "one embedding"),
+    ],
+    ids=["joined", "batch", "width", "ranks by another measure"],
+)
+def test_vectors_by_rank_that_are_no_embedding_are_refused(reference, measure, refusal, classifier):
+    with pytest.raises(TargetError, match=refusal):
+        ask(Similarity(reference, measure), classifier, 1)
+
+
 @pytest.mark.parametrize(
     ("reference", "refusal"),
     [

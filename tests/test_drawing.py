@@ -175,6 +175,7 @@ def test_an_unsigned_map_covers_from_zero_up():
     assert brightness == sorted(brightness)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in multiply")  # inside matplotlib, of infinity
 def test_values_beyond_the_scale_are_drawn_as_its_ends_and_infinity_as_nothing():
     assert laid(9.0) == laid(2.0)
     assert laid(-9.0) == laid(-2.0)
@@ -279,6 +280,7 @@ def test_a_map_that_is_not_there_is_said_and_the_others_are_drawn():
     assert "kept →\n← hidden" in [axes.get_ylabel() for axes in figure.axes]
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in multiply")
 @pytest.mark.parametrize("value", [inf, -inf, 1e-38, 1e30])
 def test_extreme_maps_draw(value):
     whole = explanation_of(1, 1)

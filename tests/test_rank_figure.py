@@ -17,6 +17,7 @@ from .test_drawing import COLOUR, GREYED, PALE, drawn, explanation_of, mixed, pa
 
 nan, inf = float("nan"), float("inf")
 KITE = TargetAnswer("red kite", 21, 8.0, 0.9)
+CORGI = TargetAnswer("Welsh corgi, of Pembrokeshire", 263, 8.0, 0.9)
 
 
 def ranked(maps=None, shares=((4.16, 2.4, 1.44),), answers=(KITE,), valid=None, **changes):
@@ -179,6 +180,16 @@ def test_each_target_has_its_lines_and_what_is_no_sum_has_none():
 
 def test_a_way_to_look_is_said_to_be_one():
     assert words(ranked(shares=None))[3:] == ["the classifier does not decide by these"]
+
+
+@pytest.mark.parametrize("shares", [None, ((4.16, 2.4, 1.44),), ((nan, nan, nan),)], ids=["none", "a sum", "no sum"])
+def test_a_legend_takes_the_room_that_its_words_need_and_no_more(shares):
+    explanation = ranked(shares=shares, answers=(CORGI,))
+    figure = drawn(explanation.rank_figure())
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+    right = legend.get_window_extent().x1 / figure.bbox.width
+    assert 0.85 < right <= 1
+    assert [text.get_text().replace("\n", " ") for text in legend.get_texts()] == words(explanation)
 
 
 def test_many_targets_are_cut_and_that_is_said():

@@ -125,6 +125,7 @@ _MODULES = frozenset(
         "drawing",
         "errors",
         "evaluate",
+        "exams",
         "explainers",
         "fills",
         "images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from regard.models.classifier import Classifier
 
 Measure = Literal["dot", "cosine", "contrast"]
+Likeness = Literal["cosine", "dot", "by ranks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,37 +104,47 @@ class Concept(Target):
 
 @dataclass(frozen=True, eq=False)
 class Similarity(Target):
-    """Likeness of the embedding to a reference embedding (D,): an episode's prototype, a gallery image.
+    """Likeness of the embedding e to a reference r: an episode's prototype, a gallery image, a text.
+
+        cosine     e · r / (|e| |r|)                     since retrieval compares directions
+        dot        e · r
+        by ranks   (1/K) Σ_k e_k · r_k / (|e_k| |r_k|)   of K vectors joined, as `prototype_logits` tells classes apart
+
+    In a cosine of joined vectors ranks count by their lengths, so the most active one the most; by ranks all alike.
 
     Args:
-        reference: embedding (D,), as `classifier.embed` gives it.
-        measure: cosine, since retrieval and prototypes compare directions; or dot.
+        reference: embedding (D,), as `classifier.embed` gives it; by ranks (K, C), K · C = D, as `prototypes` gives it.
+        measure: how likeness is measured.
         name: in words.
     """
 
     kind: ClassVar[str] = "similarity"
     reference: Tensor = field(repr=False)
-    measure: Literal["cosine", "dot"] = "cosine"
+    measure: Likeness = "cosine"
     name: str = "similarity"
 
     def bind(self, subject: Subject) -> Similarity:
+        if self.measure not in get_args(Likeness):
+            raise TargetError("no such measure", came=repr(self.measure), expected=", ".join(get_args(Likeness)))
+        by_ranks = self.measure == "by ranks"
         if (
             not isinstance(self.reference, Tensor)
-            or self.reference.dim() != 1
+            or self.reference.dim() != 1 + by_ranks
             or not self.reference.is_floating_point()
         ):
             shape = tuple(self.reference.shape) if isinstance(self.reference, Tensor) else self.reference
             raise TargetError(
-                "Similarity takes one embedding (D,)", came=f"{shape!r:.60}", remedy="classifier.embed(pixels)[0]"
+                "Similarity takes one embedding",
+                came=f"{shape!r:.60}, measure={self.measure!r}",
+                expected="(K, C)" if by_ranks else "(D,)",
+                remedy="classifier.embed(pixels)[0]; by ranks classifier.represent(pixels)[0].vectors[0]",
             )
-        if self.measure not in ("cosine", "dot"):
-            raise TargetError("no such measure", came=repr(self.measure), expected="cosine or dot")
         if subject.width is None:
             raise no_embedding()
-        if len(self.reference) != subject.width:
+        if self.reference.numel() != subject.width:
             raise TargetError(
                 "the reference is not an embedding of this classifier",
-                came=f"width {len(self.reference)}",
+                came=f"width {self.reference.numel()}",
                 expected=f"width {subject.width}",
             )
         if not bool(self.reference.isfinite().all()):
@@ -147,13 +158,14 @@ class Similarity(Target):
         return [self.name] * images
 
 
-def likeness(embedding: Tensor, direction: Tensor, measure: Literal["dot", "cosine"]) -> Tensor:
-    """e · c or the cosine of the two, per image: (B, D), (D,) → (B,) in float32."""
+def likeness(embedding: Tensor, reference: Tensor, measure: Likeness) -> Tensor:
+    """Of each image (B, D) to a reference (D,) or, by ranks, (K, C): (B,) in float32; see `Similarity`."""
     embedding = embedding.float()
-    direction = direction.to(embedding)
-    if measure == "cosine":
-        return functional.cosine_similarity(embedding, direction[None], dim=1)
-    return embedding @ direction
+    reference = reference.to(embedding)
+    if measure == "dot":
+        return embedding @ reference
+    ranks = reference.reshape(-1, reference.shape[-1])  # (1, D), or (K, C)
+    return functional.cosine_similarity(embedding.unflatten(1, ranks.shape), ranks, dim=2).mean(dim=1)
 
 
 def _check_measure(measure: str, with_others: bool) -> None:

@@ -15,14 +15,14 @@ from matplotlib.patches import Rectangle
 from regard.drawing import TITLE_INCHES, pictures_with_maps, scale_of, shortened, show
 from regard.errors import PhotoError, UnsupportedError
 from regard.images import Photo
-from regard.rank_drawing import coloured
+from regard.rank_drawing import RANK_COLOURS, coloured
 
 if TYPE_CHECKING:
     from regard.explanation import Explanation
     from regard.ranks import Ranks
 
-RANKS_DRAWN = 3
-"""The first three, in red, green and blue."""
+RANKS_DRAWN = tuple(RANK_COLOURS)[:3]
+"""In red, green and blue; further ranks are not drawn."""
 RIGHT, WRONG = ("#1a9641", "✓"), ("#d7191c", "✗")
 """Frame and sign."""
 _COLUMN_INCHES, _WORDS_INCHES, _FRAME_POINTS = 1.6, 0.35, 3.0
@@ -63,7 +63,7 @@ def draw_matches(
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, len(pictures), squeeze=False)
     for column, (picture, maps) in enumerate(zip(pictures, placed, strict=True)):
-        drawn = ranks.valid[column, :RANKS_DRAWN].nonzero()[:, 0].tolist()
+        drawn = ranks.valid[column, : len(RANKS_DRAWN)].nonzero()[:, 0].tolist()
         scale = scale_of(ranks.maps[column, drawn], signed=False)
         show(grid[0, column], picture, _title(explanation, column, right))
         show(grid[1, column], coloured(picture, maps.numpy(), drawn, scale), "")
@@ -89,13 +89,12 @@ def _sum(ranks: Ranks, column: int) -> str:
     """What the ranks add to the score, where they are parts of one."""
     if ranks.shares is None or ranks.shares.shape[1] != 1:
         return ""
-    shares = ranks.shares[column, 0, :RANKS_DRAWN].tolist()
+    shares = ranks.shares[column, 0, : len(RANKS_DRAWN)].tolist()
     return "" if any(map(math.isnan, shares)) else " ".join(f"{share:+.2f}" for share in shares)
 
 
 def _ranks_named(drawn: Sequence[int]) -> str:
-    colours = ("red", "green", "blue")
-    return ", ".join(f"{rank + 1} {colours[rank]}" for rank in drawn)
+    return ", ".join(f"{rank + 1} {RANKS_DRAWN[rank]}" for rank in drawn)
 
 
 def _write_beneath(axes: Axes, words: str) -> None:

@@ -48,7 +48,9 @@ RANK_COLOURS = {
 _CODES = tuple(RANK_COLOURS.values())
 MOST_LINES = 18
 """Of a legend, before its long ones are folded; of more targets it says how many it shows."""
-_LEGEND_INCHES, _LETTERS, _LINE_INCHES = 4.0, 70, 0.165
+_LEAST_LETTERS, _MOST_LETTERS = 24, 70
+"""Of a legend's lines, the longest of which with a colour says where the others are folded."""
+_COLOUR_INCHES, _LETTER_INCHES, _LINE_INCHES = 0.3, 0.055, 0.165
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,23 @@ def draw_ranks(explanation: Explanation, photos: Sequence[Photo] | None = None) 
     if ranks is None:
         raise UnsupportedError(f"the maps of {explanation.method} have no ranks", remedy="regard.BRNPA gives them")
     pictures, placed = pictures_with_maps(replace(explanation, maps=ranks.maps), photos, "nearest")
-    legends = [_folded(legend_of(explanation, row)) for row in range(len(explanation))]
+    drawn = [valid[: len(RANK_COLOURS)].nonzero()[:, 0].tolist() for valid in ranks.valid]
+    scales = [scale_of(maps[shown], signed=False) for maps, shown in zip(ranks.maps, drawn, strict=True)]
+    said = [[*legend_of(explanation, row), *_on_scale(scale)] for row, scale in enumerate(scales)]
+    letters = _letters([line for lines in said for line in lines])
+    legends = [_folded(lines, letters) for lines in said]
     pairs = zip(row_heights(pictures), legends, strict=True)
     heights = [
         max(height, _LINE_INCHES * sum(line.words.count("\n") + 1 for line in legend)) for height, legend in pairs
     ]
-    widths = [PANEL_INCHES, PANEL_INCHES, _LEGEND_INCHES]
+    widths = [PANEL_INCHES, PANEL_INCHES, _COLOUR_INCHES + _LETTER_INCHES * letters]
     figure = Figure((sum(widths), sum(heights) + TITLE_INCHES * (len(heights) + 0.5)), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(heights), 3, squeeze=False, height_ratios=heights, width_ratios=widths)
     for row, (picture, maps) in enumerate(zip(pictures, placed, strict=True)):
-        drawn = ranks.valid[row, : len(RANK_COLOURS)].nonzero()[:, 0].tolist()
-        scale = scale_of(ranks.maps[row, drawn], signed=False)
         show(grid[row, 0], picture, photo_title(explanation, row))
-        show(grid[row, 1], coloured(picture, maps.numpy(), drawn, scale), _title(drawn))
-        _draw_legend(grid[row, 2], [*legends[row], *map(Line, filter(None, [scale.said]))], drawn)
+        show(grid[row, 1], coloured(picture, maps.numpy(), drawn[row], scales[row]), _title(drawn[row]))
+        _draw_legend(grid[row, 2], legends[row], drawn[row])
     figure.suptitle(f"{explanation.method} · {explanation.classifier}", fontsize=9, x=0.01, ha="left", parse_math=False)
     return figure
 
@@ -143,8 +147,18 @@ def _sum_of(answer: TargetAnswer, shares: Sequence[float], names: Sequence[str])
     return [Line(words, rank) for words, (rank, _, _) in zip(said, parts, strict=True)]
 
 
-def _folded(lines: Sequence[Line]) -> list[Line]:
-    return [replace(line, words="\n".join(textwrap.wrap(line.words, _LETTERS))) for line in lines]
+def _on_scale(scale: Scale) -> list[Line]:
+    return [Line(scale.said)] if scale.said else []
+
+
+def _letters(lines: Sequence[Line]) -> int:
+    """How long lines of legends are: sentences, which have no colour, take no more than what has one."""
+    longest = max((len(line.words) for line in lines if line.rank is not None), default=0)
+    return min(max(longest, _LEAST_LETTERS), _MOST_LETTERS)
+
+
+def _folded(lines: Sequence[Line], letters: int) -> list[Line]:
+    return [replace(line, words="\n".join(textwrap.wrap(line.words, letters))) for line in lines]
 
 
 def _draw_legend(axes: Axes, lines: Sequence[Line], drawn: Sequence[int]) -> None:

@@ -4,18 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from regard.attention.bilinear import BilinearPooling
-from regard.attention.branch import BranchPooling
-from regard.attention.neck import NECKED, Neck, with_neck
-from regard.attention.pooled import MeanPooling
-from regard.attention.representative import RepresentativePooling, rank_shares
+from regard.attention.neck import Neck
+from regard.attention.poolings import described, pooling_called
 
 KINDS = {
-    "representative": lambda: RepresentativePooling(2, refine=False),
-    "bilinear": lambda: BilinearPooling(4, 2),
-    "branch": lambda: BranchPooling(4, 3),
-    "mean": MeanPooling,
+    "representative": {"count": 2, "refine": False},
+    "bilinear": {"channels": 4, "count": 2},
+    "branch": {"channels": 4, "classes": 3},
+    "mean": {},
 }
+
+
+def pair(kind):
+    """A pooling, and the same with a neck, of the same draw."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(3)
+        bare = pooling_called(kind, **KINDS[kind])
+        torch.default_generator.manual_seed(3)
+        return bare.eval(), pooling_called(f"{kind}-neck", width=4, **KINDS[kind]).eval()
 
 
 def features(seed=0):
@@ -34,8 +40,8 @@ def worn(pooling):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_vectors_are_other_and_each_number_by_itself(kind):
-    bare = KINDS[kind]().eval()
-    necked = worn(with_neck(bare, 4))
+    bare, necked = pair(kind)
+    worn(necked)
     found, plain, neck = necked(features()), bare(features()), necked.neck
     expected = torch.empty_like(plain.vectors)
     for image, rank, channel in torch.cartesian_prod(*map(torch.arange, plain.vectors.shape)).tolist():
@@ -51,19 +57,17 @@ def test_only_the_vectors_are_other_and_each_number_by_itself(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pooling_is_still_of_its_kind_with_its_settings_and_weights(kind):
-    bare = KINDS[kind]()
-    necked = with_neck(bare, 4)
+    bare, necked = pair(kind)
     assert isinstance(necked, type(bare))
     own = {name: value for name, value in necked.state_dict().items() if not name.startswith("neck.")}
     assert own.keys() == bare.state_dict().keys()
     assert all(torch.equal(value, own[name]) for name, value in bare.state_dict().items())
-    name, settings = next((name, known) for name, (kind, known) in NECKED.items() if kind is type(necked))
-    again = NECKED[name][0](**{setting: getattr(necked, setting) for setting in settings})
-    assert repr(again) == repr(necked)
+    assert described(necked) == described(bare) | {"name": f"{kind}-neck", "width": 4}
+    assert repr(pooling_called(**described(necked))) == repr(necked)
 
 
 def test_in_eval_mode_no_picture_depends_on_the_others_and_in_training_it_does():
-    necked = worn(with_neck(RepresentativePooling(2), 4))
+    necked = worn(pair("representative")[1])
     whole, alone = necked(features()).vectors, necked(features()[:1]).vectors
     assert torch.equal(whole[:1], alone)
     before = necked.neck.running_mean.clone()
@@ -80,19 +84,20 @@ def test_the_neck_has_no_bias():
 
 
 def test_what_ranks_add_to_a_logit_is_exact_behind_it():
-    necked, head = worn(with_neck(RepresentativePooling(2), 4)), nn.Linear(8, 3, bias=False)
+    necked, head = worn(pair("representative")[1]), nn.Linear(8, 3, bias=False)
     found = necked(features())
-    assert torch.allclose(rank_shares(found.vectors, head.weight).sum(dim=1), head(found.joined()), atol=1e-5)
+    logits = sum(found.vectors[:, rank] @ head.weight[:, 4 * rank : 4 * rank + 4].T for rank in range(2))
+    assert torch.allclose(logits, head(found.joined()), atol=1e-5)
 
 
 def test_gradients_pass_through_it_in_training_mode():
-    necked = worn(with_neck(RepresentativePooling(2), 4)).double().train()
+    necked = worn(pair("representative")[1]).double().train()
     given = (torch.rand(3, 4, 2, 2, dtype=torch.float64) + 0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda values: necked(values).joined(), given, atol=1e-5)
 
 
 def test_under_autocast_and_in_half_precision_it_works_in_its_own():
-    necked = worn(with_neck(RepresentativePooling(2), 4))
+    necked = worn(pair("representative")[1])
     plain = necked(features()).vectors
     with torch.autocast("cpu", torch.bfloat16):
         given = necked(features().bfloat16()).vectors

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.attention.representative import RepresentativePooling, norm_variation, rank_shares, representative_pooling
+from regard.attention.representative import RepresentativePooling, norm_variation, representative_pooling
 from regard.errors import LayerError, UnsupportedError
 
 from ..explainers.networks import same
@@ -102,8 +102,8 @@ def test_a_constant_map_gives_its_mean_in_round_one_and_nothing_new_after_it(lay
     found = representative_pooling(features)
     assert found.indices.tolist() == [[0, 0, 0]] * 2
     assert found.valid.tolist() == [[True, False, False]] * 2
-    assert same(found.maps, torch.full_like(found.maps, 1 / (height * width)), 1e-6)
-    assert same(found.vectors, vector.expand(2, 3, -1), 1e-6)
+    assert same(found.maps, torch.full_like(found.maps, 1 / (height * width)), 5e-6)
+    assert same(found.vectors, vector.expand(2, 3, -1), 5e-6)
 
 
 @pytest.mark.parametrize("way", [*WAYS.values(), {"select": "random", "seeds": [1, 2]}], ids=[*WAYS, "random"])
@@ -245,16 +245,19 @@ def test_a_function_chooses_by_features_what_is_left_and_rank():
     assert by_norm.indices.equal(representative_pooling(features).indices)
 
 
-def test_shares_of_ranks_and_the_bias_sum_to_the_logits():
-    found = representative_pooling(drawn(3, 5, 4, 4))
-    head = torch.nn.Linear(15, 7).double()
-    shares = rank_shares(found.vectors, head.weight)
-    assert shares.shape == (3, 3, 7)
-    assert same(shares.sum(1) + head.bias, head(found.joined()), 1e-12)
-    by_hand = rank_shares(torch.tensor([[[1.0, 2], [3, 4]]]), torch.tensor([[1.0, 10, 100, 1000], [0, 0, 1, 1]]))
-    assert by_hand.tolist() == [[[21, 0], [4300, 7]]]
-    with pytest.raises(UnsupportedError, match=r"\(classes, 15\)"):
-        rank_shares(found.vectors, torch.zeros(7, 14))
+def test_a_function_that_writes_into_what_it_is_given_changes_nothing():
+    def select(features, left, rank):
+        scores = left.clone()
+        features.zero_()
+        left.zero_()
+        return scores
+
+    features = groups()
+    before = features.clone()
+    found, expected = representative_pooling(features, select=select), representative_pooling(before)
+    assert features.equal(before)
+    assert found.indices.equal(expected.indices)
+    assert found.vectors.equal(expected.vectors)
 
 
 def test_vectors_are_joined_in_the_order_of_their_ranks():

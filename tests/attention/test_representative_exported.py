@@ -4,6 +4,7 @@ import io
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 
+import pytest
 import torch
 
 from regard.attention.representative import RepresentativePooling, representative_pooling
@@ -43,6 +44,18 @@ def test_it_is_exported_to_onnx_with_batches_of_any_size_and_gives_the_same(tmp_
         for came, expected in zip(map(torch.from_numpy, found), Parts()(features.float()), strict=True):
             assert came.dtype is expected.dtype
             torch.testing.assert_close(came, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore:Converting a tensor")
+@pytest.mark.parametrize("on_nan", ["error", "propagate"])
+def test_it_is_traced_for_torchscript_with_batches_and_grids_of_any_size(on_nan):
+    class Parts(torch.nn.Module):
+        def forward(self, features):
+            return RepresentativePooling(3)(features, on_nan=on_nan).vectors
+
+    traced = torch.jit.trace(Parts(), drawn(2, 6, 4, 5))
+    for features in (drawn(1, 6, 4, 5, seed=2), drawn(3, 6, 2, 7, seed=3), torch.zeros(2, 6, 4, 5).double()):
+        torch.testing.assert_close(traced(features), Parts()(features), rtol=1e-12, atol=1e-12)
 
 
 def test_it_is_traced_whole_with_tokens_a_mask_and_a_function():

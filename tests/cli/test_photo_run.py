@@ -36,7 +36,17 @@ class Slow:
 
 
 def test_a_pass_takes_the_median_of_three_after_one_that_wakes_the_rest(clock):
-    assert pass_seconds(Slow(clock, 100.0, 3.0, 1.0, 2.0)) == pytest.approx(2.0)
+    assert pass_seconds(Slow(clock, 0.5, 0.03, 0.01, 0.02)) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("passes", "tried", "said"),
+    [((100.0, 3.0, 1.0, 2.0), 2, 3.0), ((0.3, 0.3, 0.1, 0.2), 4, 0.2), ((0.5, 0.4, 0.2, 9.0), 3, 0.3)],
+)
+def test_a_slow_network_is_not_tried_for_long_but_one_pass_always_counts(clock, passes, tried, said):
+    subject = Slow(clock, *passes)
+    assert pass_seconds(subject) == pytest.approx(said)
+    assert len(subject.seen) == tried
 
 
 def test_a_pass_of_a_filled_picture_takes_the_filling_too(clock):
@@ -52,6 +62,6 @@ def test_a_pass_of_a_filled_picture_takes_the_filling_too(clock):
             clock[0] += 10.0
             return super().__call__(pixels, kept, background)
 
-    subject = Slow(clock, 1.0, 1.0, 1.0, 1.0)
+    subject = Slow(clock, 1.0, 1.0)
     assert pass_seconds(subject, Sluggish()) == pytest.approx(11.0)
     assert 0.4 < float((subject.seen[0] == 0).float().mean()) < 0.6

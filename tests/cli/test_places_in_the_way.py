@@ -10,6 +10,9 @@ COMMANDS = {
     "explain": "explain photos --run {}",
     "compare": "compare photos --run {}",
     "evaluate": "evaluate photos --run {}",
+    "train br-npa": "train br-npa photos -c vit --out mine.safetensors --run {}",
+    "train br-npa, few-shot": "train br-npa photos --task few-shot -c vit --out mine.safetensors --run {}",
+    "train br-npa, re-id": "train br-npa photos --task re-id -c vit --out mine.safetensors --run {}",
     "train tame": "train tame photos -c vit --out mine.safetensors --run {}",
     "train head": "train head photos -c vit --out mine.safetensors --cache {}",
 }
@@ -45,10 +48,11 @@ def test_a_place_for_results_that_is_none_is_refused_before_slow_work(
     assert sorted(path.name for path in Path().iterdir()) == ["notes.txt", "photos"]
 
 
-def test_the_usual_folder_of_a_training_may_be_in_the_way_too(program, monkeypatch, tmp_path):
+@pytest.mark.parametrize("training", ["tame", "br-npa"])
+def test_the_usual_folder_of_a_training_may_be_in_the_way_too(training, program, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     write_folder(Path("photos"), 1)
     Path("regard-runs").write_text("mine")
     monkeypatch.setattr("regard.models.catalog.load", lambda *_, **__: pytest.fail("a classifier is loaded"))
-    code, _, err = program("train", "tame", "photos", "-c", "vit", "--out", "mine.safetensors")
+    code, _, err = program("train", training, "photos", "-c", "vit", "--out", "mine.safetensors")
     assert (code, "'regard-runs' is a file" in err) == (2, True)

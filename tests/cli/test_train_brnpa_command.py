@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import regard
+from regard.cli.train.br_npa import br_npa
 from regard.training.brnpa import classification
 
 from ..explainers.networks import classifier_of, cnn
@@ -144,9 +146,56 @@ REFUSED = {
     "ranks that are not there": ("-c cnn --auxiliary 4 --out a.safetensors", "auxiliary of a recipe"),
     "a share of all": ("-c cnn --held-out 1 --out a.safetensors", "held_out is a share"),
     "all to choose by": ("-c cnn --choosing 1 --out a.safetensors", "the epoch is chosen by a share"),
+    "a change that is none": ("-c cnn --augmentation mirror --out a.safetensors", "photos are not changed so"),
+    "no change and one": ("-c cnn --augmentation none,flip --out a.safetensors", "photos are not changed so"),
     "another ending": ("-c cnn --out a.pt", "ends in .safetensors"),
     "a place for the run": ("-c cnn --out a.safetensors --run photos", "other files and no run"),
 }
+
+
+NUMBERS = {
+    "--dropout": ("", "dropout of a recipe"),
+    "--temperature": ("--teacher photos/red/0.png", "no such temperature"),
+    "--share": ("--teacher photos/red/0.png", "no such share"),
+    "--rate": ("", "rate of a recipe"),
+    "--scale": ("--task few-shot", "scale of a recipe"),
+    "--margin": ("--task re-id", "a margin is a distance"),
+    "--held-out": ("", "held_out is a share"),
+    "--choosing": ("", "the epoch is chosen by a share"),
+}
+
+
+@pytest.mark.parametrize("wrong", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("option", NUMBERS)
+def test_numbers_that_are_not_finite_are_refused_before_a_network_is_loaded(cli, option, wrong, monkeypatch):
+    more, said = NUMBERS[option]
+    monkeypatch.setattr("regard.models.catalog.load", lambda *_, **__: pytest.fail("a classifier is loaded"))
+    code, out, err = cli("-c", "cnn", "--out", "a.safetensors", *more.split(), f"{option}={wrong}")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert wrong in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in Path().iterdir()) == ["photos"]
+
+
+def test_every_option_that_is_a_float_is_among_them():
+    annotations = get_type_hints(br_npa)
+    floats = {f"--{name.replace('_', '-')}" for name, kind in annotations.items() if kind in (float, float | None)}
+    assert floats == {*NUMBERS}
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [("", "crop, flip, colour"), ("--augmentation crop,colour", "crop, colour"), ("--augmentation none", "none")],
+)
+def test_how_photos_differ_from_epoch_to_epoch_is_one_option(cli, words, changes):
+    code, out, err = train(cli, *words.split(), "--json")
+    assert code == 0, err
+    assert f"; augmentation {changes}" in err
+    shown = json.loads(out)["training"]["recipe"]["augmentation"]
+    assert (shown["crop"], shown["flip"], shown["saturation"] > 0) == tuple(
+        change in changes for change in ("crop", "flip", "colour")
+    )
 
 
 @pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED)

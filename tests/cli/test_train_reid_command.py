@@ -39,7 +39,10 @@ def test_persons_become_a_teacher_and_a_teacher_a_student(cli):
     assert code == 0, err
     assert "recipe: tiny, BR-NPA, re-ID: representative pooling of 8×4 places, maps 2" in err
     assert "persons: 3 to learn, in 18 photos, 3 of each a step, margin 0.3; 3 queries in a gallery of 15" in err
-    assert "steps: 4; forward passes: 54, 18 of them with gradients" in err
+    assert "steps: 2; forward passes: 76, 18 of them with gradients" in err
+    figure = Image.open("regard-runs/train-br-npa-teacher/matches.png")
+    assert figure.width > figure.height  # a query and five matches side by side
+    assert "matches.png" in err
     rows = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines() if "\t" in line}
     assert list(rows) == ["", "mAP", "rank-1", "rank-5", "rank-10"]
     assert rows["mAP"][0] == "3"
@@ -67,6 +70,13 @@ def test_options_reach_the_recipe_and_those_of_other_tasks_are_refused(cli):
     assert (recipe["frame"], recipe["margin"], recipe["photos"], recipe["pooling"]) == ([24, 12], 0.5, 4, "mean")
     code, _, err = cli("--classifier", "tiny", "--out", "third.safetensors", "--shots", 2)
     assert (code != 0, "--shots does nothing with --task re-id" in err) == (True, True)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--held-out", 0.2), ("--choosing", 0), ("--choosing", 0.2)])
+def test_shares_do_nothing_where_the_source_says_what_is_held_out(cli, option, value):
+    code, out, err = cli("--classifier", "tiny", "--out", "other.safetensors", *QUICK, option, value)
+    assert (code, out) == (2, "")
+    assert f"{option} does nothing with --task re-id" in err
 
 
 def test_a_source_that_does_not_do_is_refused_before_anything_is_written(cli):

@@ -11,7 +11,7 @@ from .pictures import LABELS, photos_in, tiny_cnn
 def asked(tmp_path):
     classifier, paths = tiny_cnn(), photos_in(tmp_path, 3)
     logits = classifier(classifier.prepare(paths))
-    return classifier, paths, logits.argsort(dim=1, descending=True), logits.softmax(1).amax(1)
+    return classifier, paths, logits.argsort(dim=1, descending=True), logits.softmax(1).amax(1).detach()
 
 
 def test_a_photo_counts_whose_likeliest_class_is_its_label_by_name_or_index(asked):

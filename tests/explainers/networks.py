@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +11,8 @@ from regard.compat import import_optional
 
 vision_transformer = import_optional("timm.models.vision_transformer", "timm")
 CLASSES, WIDTH = 5, 24
+TOKENS_ALIKE = pytest.mark.filterwarnings("ignore:all places are about equally active", "ignore:norms vary by less")
+"""For tests that look for representatives among tokens of random weights, which are about equally long."""
 
 
 def loud(network, seed=0):

@@ -125,6 +125,7 @@ def test_nan_in_pixels_is_named_by_its_place_or_skipped_or_let_through(explainer
         assert rule == "propagate" or explanation.maps[1].isnan().all()
 
 
+@pytest.mark.filterwarnings("ignore:CDAM differentiates the last block")
 @pytest.mark.parametrize("explainer", [regard.CDAM, regard.AttentionMap, regard.GradCAM, regard.Random, regard.Centre])
 def test_nan_in_a_weight_is_named_and_never_a_map(explainer):
     network = cnn() if explainer is regard.GradCAM else vit()

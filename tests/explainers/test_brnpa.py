@@ -14,10 +14,11 @@ from regard.models import high_resolution, passes
 from regard.models.pooled import PooledNetwork
 
 from ..attention.slow_representatives import replica
-from .networks import CLASSES, classifier_of, cnn, loud, pixels_of, same, vit
+from .networks import CLASSES, TOKENS_ALIKE, classifier_of, cnn, loud, pixels_of, same, vit
 
 LABELS = list("abcde")
 IMAGES = 3
+pytestmark = TOKENS_ALIKE
 
 
 def brnpa(network=cnn, bias=True, count=3, **settings):
@@ -90,139 +91,6 @@ def test_opposite_features_count_nothing_or_less_as_the_classifier_pools_them():
     assert own.signs == ("opposite to the representative", "like it")
 
 
-def by_hand(vectors, target, classifier, embedding):
-    """What each rank adds to a target's score, by loops: (K,) numbers."""
-    count, width = vectors.shape
-    rows = classifier.head.weight.detach().double()
-
-    def part(direction, rank):
-        return sum(float(direction[rank * width + at] * vectors[rank, at]) for at in range(width))
-
-    if isinstance(target, regard.Difference):
-        first, second = (by_hand(vectors, one, classifier, embedding) for one in (target.first, target.second))
-        return [a - b for a, b in zip(first, second, strict=True)]
-    if isinstance(target, int):
-        return [part(rows[target], rank) for rank in range(count)]
-    direction = (target.reference if isinstance(target, regard.Similarity) else target.direction).double()
-    lengths = 1.0
-    if target.measure == "cosine":
-        lengths = sum(float(value) ** 2 for value in embedding) ** 0.5 * sum(float(v) ** 2 for v in direction) ** 0.5
-    return [part(direction, rank) / lengths for rank in range(count)]
-
-
-def reference(classifier, measure):
-    return regard.Similarity(classifier.embed(pixels_of(1, seed=9))[0], measure)
-
-
-def concept(classifier, measure):
-    others = pixels_of(2, seed=8) if measure == "contrast" else None
-    return regard.Concept.from_images(classifier, pixels_of(2, seed=7), "horn", measure, others)
-
-
-SUMS = {
-    "class": lambda _: 1,
-    "difference": lambda _: regard.Difference(0, 3),
-    "cosine": lambda classifier: reference(classifier, "cosine"),
-    "dot": lambda classifier: reference(classifier, "dot"),
-    "concept": lambda classifier: concept(classifier, "dot"),
-    "cosine of a concept": lambda classifier: concept(classifier, "cosine"),
-    "contrast": lambda classifier: concept(classifier, "contrast"),
-    "difference of similarities": lambda classifier: regard.Difference(
-        reference(classifier, "cosine"), concept(classifier, "cosine")
-    ),
-    "difference of a class and a similarity": lambda classifier: regard.Difference(2, reference(classifier, "dot")),
-}
-
-
-@pytest.mark.parametrize("kind", SUMS)
-@pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=str)
-def test_shares_are_those_of_the_formula_and_sum_to_the_score(kind, name, precision, tolerance):
-    classifier, pixels = OWN[name](), pixels_of(2)
-    classifier.network.to(precision)
-    classifier.head.to(precision)
-    target = SUMS[kind](classifier)
-    found = regard.BRNPA(classifier)(pixels, target)
-    assert found.ranks.shares.dtype is precision
-    with torch.no_grad():
-        vectors = classifier.network.represent(pixels.to(precision)).vectors
-        logits = classifier(pixels)
-    for image in range(2):
-        shares = found.ranks.shares[image, 0].double()
-        own = vectors[image].double()
-        expected = torch.tensor(by_hand(own, target, classifier, own.flatten()), dtype=torch.float64)
-        same(shares, expected, 10 * tolerance if "difference of" in kind else tolerance)  # what is left of two sums
-        if kind == "class":
-            bias = 0.0 if classifier.head.bias is None else classifier.head.bias[1].item()
-            assert float(shares.sum()) + bias == pytest.approx(float(logits[image, 1]), rel=tolerance, abs=tolerance)
-        elif "class" not in kind and kind != "difference":
-            scale = max(1.0, float(shares.abs().sum()))
-            assert float(shares.sum()) == pytest.approx(found.targets[image][0].score, abs=1e-5 * scale)
-
-
-def test_shares_of_classes_by_name_by_rank_and_by_image_are_those_of_the_class():
-    classifier, pixels = brnpa(), pixels_of(IMAGES)
-    explainer = regard.BRNPA(classifier)
-    every = explainer(pixels, list(range(CLASSES))).ranks.shares
-    likeliest = classifier(pixels).argmax(dim=1)
-    for images, target in (
-        (likeliest, regard.Predicted()),
-        (torch.tensor([1, 1, 1]), "b"),
-        (torch.tensor([4, 0, 2]), regard.PerImage([4, 0, 2])),
-    ):
-        found = explainer(pixels, target).ranks.shares
-        assert found[:, 0].equal(every[torch.arange(IMAGES), images])
-
-
-def test_shares_and_the_bias_are_the_logit_that_the_classifier_gives():
-    for make in OWN.values():
-        classifier, pixels = make(), pixels_of(IMAGES)
-        found = regard.BRNPA(classifier)(pixels, list(range(CLASSES)))
-        bias = 0 if classifier.head.bias is None else classifier.head.bias.detach()
-        same(found.ranks.shares.sum(dim=2) + bias, found.logits)
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        regard.Probability(1),
-        regard.LogProbability(1),
-        regard.Score(lambda logits: logits[:, 0]),
-        regard.Difference(0, regard.Probability(1)),
-    ],
-    ids=["probability", "log-probability", "function", "difference with a probability"],
-)
-def test_what_is_no_sum_has_no_shares_and_a_note_and_leaves_those_of_others(target):
-    classifier, pixels = brnpa(), pixels_of(2)
-    found = regard.BRNPA(classifier)(pixels, [target, 2])
-    assert found.ranks.shares[:, 0].isnan().all()
-    assert found.ranks.shares[:, 1].equal(regard.BRNPA(classifier)(pixels, 2).ranks.shares[:, 0])
-    (note,) = [note for note in found.notes if "no sum" in note]
-    assert repr(found.targets[0][0].name) in note
-    assert repr(found.targets[0][1].name) not in note
-
-
-def test_a_prototype_of_an_episode_and_a_gallery_image_are_explained_by_the_photo_s_own_maps():
-    classifier, query = brnpa(vit), pixels_of(2)
-    support = classifier.embed(pixels_of(5, seed=11))
-    prototype = regard.Similarity(support.mean(dim=0), name="class 3 of the episode")
-    gallery = regard.Similarity(classifier.embed(pixels_of(1, seed=12))[0], "dot", name="camera 2")
-    found = regard.BRNPA(classifier)(query, [prototype, gallery])
-    assert found.maps.equal(regard.BRNPA(classifier)(query, [0, 1]).maps)
-    for image in range(2):
-        for place, answer in enumerate(found.targets[image]):
-            assert float(found.ranks.shares[image, place].sum()) == pytest.approx(answer.score, rel=1e-5)
-    assert [answer.name for answer in found.targets[0]] == ["class 3 of the episode", "camera 2"]
-
-
-def test_a_picture_compared_with_itself_shares_out_a_cosine_of_one():
-    classifier, pixels = brnpa(), pixels_of(1)
-    own = regard.Similarity(classifier.embed(pixels)[0])
-    shares = regard.BRNPA(classifier)(pixels, own).ranks.shares[0, 0]
-    assert float(shares.sum()) == pytest.approx(1, abs=1e-6)
-    assert (shares > 0).all()
-
-
 @pytest.mark.parametrize("name", LAST)
 def test_of_any_other_classifier_it_is_a_way_to_look_and_says_so(name):
     network, layer = LAST[name]
@@ -285,6 +153,12 @@ def test_a_picture_without_activity_has_a_map_of_zeros_a_note_and_no_shares_to_s
         (note,) = [note for note in found.notes if "zero everywhere" in note]
         assert "image 0: no place is active" in note
         assert found.ranks.shares is None or found.ranks.shares[0].tolist() == [[0, 0, 0]]
+
+
+def test_places_that_are_drawn_at_random_are_said_to_be():
+    for select, said in (("random", 1), ("norm", 0)):
+        notes = regard.BRNPA(brnpa(select=select))(pixels_of(2), 0).notes
+        assert sum("drawn at random" in note for note in notes) == said
 
 
 @pytest.mark.parametrize("chunk", [1, 8])
@@ -383,9 +257,7 @@ def test_maps_of_the_poolings_that_it_is_compared_with_are_shown_in_no_order():
     ):
         network = PooledNetwork(plain.network.backbone, plain.network.features, pooling).eval()
         head = loud(nn.Linear(8 * pooling.count, CLASSES, bias=False))
-        classifier = regard.BRNPAClassifier.of(
-            network, plain.preparation, head=head, precision="float32", source=None, strides=None, dilation=False
-        )
+        classifier = regard.BRNPAClassifier.of(network, plain.preparation, head=head, precision="float32", source=None)
         found = regard.BRNPA(classifier, rank="mean")(pixels, [0, 1])
         assert found.notes == notes
         same(found.ranks.shares.sum(dim=2), found.logits[:, :2])

@@ -281,6 +281,7 @@ ROTARY = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:CDAM differentiates the last block")
 @pytest.mark.parametrize("size", [(96, 32), (64, 64)], ids=["turned", "another number of tokens"])
 @pytest.mark.parametrize("make", ROTARY.values(), ids=ROTARY)
 def test_rotary_positions_are_those_of_the_frame_that_is_explained(make, size):

@@ -13,9 +13,10 @@ from regard.explainers.registry import find, names
 from regard.models import passes
 
 from .attentions import drawn
-from .networks import classifier_of, cnn, loud, mlp_head, pixels_of, same, vit
+from .networks import TOKENS_ALIKE, classifier_of, cnn, loud, mlp_head, pixels_of, same, vit
 
 IMAGES = 3
+pytestmark = TOKENS_ALIKE
 
 
 def convolutional_backbone():

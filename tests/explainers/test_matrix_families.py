@@ -4,7 +4,9 @@ import pytest
 
 from ..models.test_transformer import ANATOMY, hugging_face, open_clip, tiny
 from . import test_matrix as matrix
-from .networks import classifier_of, mlp_head, vit
+from .networks import TOKENS_ALIKE, classifier_of, mlp_head, vit
+
+pytestmark = TOKENS_ALIKE
 
 CLASSIFIERS = {
     "no class token, averaged": lambda: classifier_of(vit(class_token=False, global_pool="avg")),

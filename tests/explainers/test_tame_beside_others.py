@@ -8,8 +8,10 @@ import regard
 
 from ..metrics.replicas import slow_enlarged
 from .attentions import drawn
-from .networks import classifier_of, cnn, pixels_of, same, vit
+from .networks import TOKENS_ALIKE, classifier_of, cnn, pixels_of, same, vit
 from .test_matrix import explainers
+
+pytestmark = TOKENS_ALIKE
 
 
 @pytest.fixture(params=[cnn, vit], ids=["cnn", "vit"], scope="module")

@@ -12,9 +12,21 @@ from regard.fills import Blur, Colour, Inpaint, Mean, Noise
 from regard.metrics.common_grid import enlarged
 from regard.metrics.curves import curves as curves_of
 from regard.metrics.retention import softly_retained
+from regard.models import passes
 
 from ..explainers.networks import classifier_of, cnn, mlp_head, pixels_of, vit
-from .replicas import ZERO, all_close, drawn_maps, equal_curves, given, picture_of, slow_curves, slow_ranking, summing
+from .replicas import (
+    ZERO,
+    all_close,
+    drawn_maps,
+    equal_curves,
+    given,
+    picture_of,
+    slow_counts,
+    slow_curves,
+    slow_ranking,
+    summing,
+)
 
 
 def curves(*given, fill=ZERO, **settings):
@@ -104,6 +116,25 @@ def test_steps_of_a_picture_of_usual_size_are_exact():
     all_close(found.insertion[0, 0], found.counts, 1e-4)
     assert float(found.retained[0.5]) == pytest.approx(25_088, rel=1e-5)
     assert float(found.retained[0.15]) == pytest.approx(7_526, rel=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(56, 56), (7, 7), (9, 10)], ids=["56×56", "7×7", "non-dividing"])
+def test_grids_of_students_teachers_and_of_no_whole_cells_lose_every_pixel_in_the_end(grid):
+    """papers/brnpa.md, check 26: a pass for each step of both curves, and the last mask removes all."""
+    classifier, frame = summing(112), (112, 112)
+    picture = torch.randn(1, 3, *frame, generator=torch.Generator().manual_seed(0))
+    maps = drawn_maps(1, 1, grid)
+    expected = slow_curves(lambda shown, _: shown.double().sum()[None], picture, maps, ZERO, 4, "grid")
+    explanation = given(classifier, picture, maps)
+    for level in ("grid", "pixel"):
+        with passes.counted() as counted:
+            found = curves(classifier, picture, explanation, steps=4, level=level)
+        assert found.counts.tolist() == slow_counts(math.prod(grid if level == "grid" else frame), 4)
+        assert float(found.deletion[0, 0, -1]) == float(found.insertion[0, 0, 0]) == 0
+        assert float(found.deletion[0, 0, 0]) == pytest.approx(float(picture.double().sum()), rel=1e-5)
+        assert counted.forwards == 2 * 4 + 1  # that many for both curves, and one for a share that no step meets
+        if level == "grid":
+            all_close(found.deletion, expected["deletion"])
 
 
 def test_ties_follow_the_stated_order():

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -159,6 +160,21 @@ def test_order_and_lengths_of_a_gallery_change_nothing(seed):
     assert torch.equal(average_precision(one).nan_to_num(-1), average_precision(another).nan_to_num(-1))
     places = torch.tensor(order)[another.order]
     assert torch.equal(places.where(another.counted, 0), one.order.where(one.counted, 0))
+
+
+@pytest.mark.parametrize("as_sequence", [list, np.array, tuple], ids=["list", "array", "tuple"])
+def test_persons_and_cameras_may_be_numbers(as_sequence):
+    numbers = [ord(person) for person in GALLERY.persons], [int(camera) for camera in GALLERY.cameras]
+    found = ranking(Shown(QUERY.embeddings, [ord("A")], [1]), Shown(GALLERY.embeddings, *map(as_sequence, numbers)))
+    assert found.right.equal(ranking(QUERY, GALLERY).right)
+
+
+@pytest.mark.parametrize("of", [torch.tensor, lambda values: [torch.tensor(value) for value in values]])
+def test_tensors_which_are_never_equal_as_names_are_refused(of):
+    embeddings, names = torch.ones(2, 3), ["A", "B"]
+    for wrong in ((of([1, 2]), names), (names, of([1, 2])), ([None, "A"], names), (names, [0.5, 1.5])):
+        with pytest.raises(MetricError, match="names or whole numbers"):
+            Shown(embeddings, *wrong)
 
 
 def test_what_is_no_retrieval_is_refused():

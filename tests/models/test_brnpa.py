@@ -1,6 +1,7 @@
 """A BR-NPA classifier is a classifier like any other, of a copy of its backbone and a head on representatives."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,18 +9,22 @@ from torch import nn
 from torch.nn import functional
 
 import regard
+from regard.attention.bilinear import BilinearPooling
+from regard.attention.pooled import MeanPooling
 from regard.attention.representative import representative_pooling
 from regard.compat import import_optional
 from regard.errors import ClassifierError, LayerError, NotFiniteError, UnsupportedError
 from regard.models import passes
+from regard.models.batch_norm import remeasured
+from regard.models.files import Finer
 from regard.models.high_resolution import high_resolution
 
-from ..explainers.networks import classifier_of, cnn, loud, pixels_of, same, vit
+from ..explainers.networks import TOKENS_ALIKE, classifier_of, cnn, loud, pixels_of, same, vit
 from .test_high_resolution import timm_network
 
 LABELS = ["ant", "bee", "cat"]
-pytestmark = pytest.mark.filterwarnings("ignore:all places are about equally active")
-"""Tokens of random weights are about equally long; the test of the warning sees it all the same."""
+pytestmark = TOKENS_ALIKE
+"""The test of the warning sees it all the same."""
 
 
 def brnpa(network=None, frame=32, **settings):
@@ -269,11 +274,53 @@ def test_a_student_begins_with_its_teacher_s_backbone():
         teacher.network.backbone[0].weight.mul_(2)
     student = regard.BRNPAClassifier(teacher, LABELS, strides=1, head=teacher.head)
     assert student.name == "Sequential, 32×32, BR-NPA"
-    assert student.backbone_source == teacher.backbone_source
+    assert student.backbone_source == replace(teacher.backbone_source, finer=(Finer((1,), dilation=False),))
     finer = high_resolution(teacher.network.backbone, 1, frame=32)
     same(student.embed(pixels), representative_pooling(finer[:6](pixels), 3).vectors.flatten(1))
     assert torch.equal(student.head.weight, teacher.head.weight)
-    assert student.backbone.source is None  # its strides are no longer those that it was built with
+    assert student.backbone.source == student.backbone_source
+
+
+def test_a_student_of_a_student_keeps_the_finer_grid_and_may_have_one_finer_still():
+    network, pixels = normed_twice(), pixels_of()
+    student = regard.BRNPAClassifier(brnpa(network), LABELS, strides=1)
+    again = regard.BRNPAClassifier(student, LABELS)
+    finest = regard.BRNPAClassifier(again, LABELS, strides=1)
+    assert [each.grid for each in (student, again, finest)] == [(16, 16), (16, 16), (32, 32)]
+    assert again.backbone_source.finer == (Finer((1,), dilation=False),)
+    assert finest.backbone_source.finer == (Finer((1,), dilation=False), Finer((1,), dilation=False))
+    same(again.embed(pixels), student.embed(pixels))
+    at_once = high_resolution(network, (1, 1), frame=32)
+    same(finest.embed(pixels), representative_pooling(at_once[:6](pixels), 3).vectors.flatten(1))
+
+
+def normed_twice():
+    """A CNN with two strides, of 8×8 places."""
+    layers = [nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU()]
+    layers += [nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    return loud(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)))
+
+
+def test_its_grid_is_made_finer_where_it_is_made_and_batch_norm_measured_anew_leaves_it_what_it_is():
+    classifier, pixels = brnpa(normed_twice(), negative="signed"), pixels_of(4)
+    for subject in (classifier, classifier.network):
+        with pytest.raises(UnsupportedError, match="made finer where its backbone is pooled"):
+            high_resolution(subject, 1)
+    measured = remeasured(classifier, pixels)
+    assert type(measured) is regard.BRNPAClassifier
+    assert (measured.grid, measured.labels) == (classifier.grid, LABELS)
+    backbone = remeasured(classifier.network.backbone, pixels)
+    vectors = representative_pooling(backbone[:6](pixels), 3, negative="signed").vectors
+    same(measured(pixels), vectors.flatten(1) @ classifier.head.weight.T)
+    same(regard.BRNPA(measured)(pixels, targets=["ant"]).ranks.shares.sum(dim=2), measured(pixels)[:, :1])
+
+
+def test_another_pooling_is_made_of_as_many_channels_as_are_pooled():
+    made = []
+    classifier = brnpa(pooling=lambda channels: made.append(channels) or BilinearPooling(channels, 2))
+    assert (made, classifier.head.in_features, classifier.network.pooling.count) == ([8], 16, 2)
+    found, output = classifier.represent(pixels_of())
+    same(output.logits, found.vectors.flatten(1) @ classifier.head.weight.T)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -296,6 +343,7 @@ def test_it_is_made_inside_inference_mode():
 REFUSED = {
     "no labels": (lambda: regard.BRNPAClassifier(classifier_of(cnn())), ClassifierError, "a head needs classes"),
     "one label": (lambda: regard.BRNPAClassifier(classifier_of(cnn()), "ant"), ClassifierError, "needs classes"),
+    "labels that pass": (lambda: regard.BRNPAClassifier(classifier_of(cnn()), iter("abc")), ClassifierError, "needs"),
     "numbers": (lambda: regard.BRNPAClassifier(classifier_of(cnn()), [1, 2]), ClassifierError, "list of names"),
     "a network": (lambda: regard.BRNPAClassifier(cnn(), LABELS), ClassifierError, "the backbone is a classifier"),
     "a head of other vectors": (lambda: brnpa(head=nn.Linear(8, 3)), ClassifierError, "24 numbers"),
@@ -304,6 +352,13 @@ REFUSED = {
     "strides that are not there": (lambda: brnpa(strides=(1, 1, 1)), UnsupportedError, "shrinks its grid less often"),
     "strides of text": (lambda: brnpa(strides="11"), ClassifierError, "strides are whole numbers"),
     "no such layer": (lambda: brnpa(layer="layer4"), LayerError, "no layer 'layer4'"),
+    "a layer's number": (lambda: brnpa(layer=5), LayerError, "named by its dotted path"),
+    "no such setting": (lambda: brnpa(colour=1), UnsupportedError, "no such settings"),
+    "settings of another pooling": (
+        lambda: brnpa(pooling=lambda _: MeanPooling(), refine=False),
+        *(UnsupportedError, "settings of its own"),
+    ),
+    "dilation of text": (lambda: brnpa(strides=1, dilation="no"), ClassifierError, "dilated or not"),
     "no representative": (lambda: brnpa(count=0), UnsupportedError, "number of representatives"),
     "no such selection": (lambda: brnpa(select="best"), UnsupportedError, "no such selection"),
     "embeddings": (lambda: brnpa(outputs="embedding"), ClassifierError, "has other outputs than embeddings"),
@@ -321,7 +376,8 @@ def test_what_cannot_be_is_refused(make, error, said):
 def test_lite0_without_its_last_strides_has_28_by_28_maps_of_a_photo(shared_data):
     import_optional("regard_embedded", "embedded")
     classifier = regard.BRNPAClassifier(regard.load("regard:efficientnet-lite0"), LABELS, strides=(1, 1))
-    assert (classifier.dilation, classifier.grid) == (True, (28, 28))
+    assert classifier.backbone_source.finer == (Finer((1, 1), dilation=True),)
+    assert classifier.grid == (28, 28)
     photos = sorted((shared_data / "nips17-ccby").rglob("*.jpg"))[:1]
     with classifier.untouched(), torch.no_grad():
         found, output = classifier.represent(classifier.prepare(photos))

@@ -14,14 +14,15 @@ import regard
 from regard.attention.poolings import pooling_called
 from regard.cli.description import description, in_words
 from regard.errors import ClassifierError, FileFormatError, UnsupportedError
-from regard.models.files import FORMAT_VERSION, Header, read_header, read_weights, write_classifier
-from regard.models.head import HeadForm
+from regard.models.files import FORMAT_VERSION, read_header, read_weights, write_classifier
+from regard.models.head import HeadForm, with_head
+from regard.models.high_resolution import high_resolution
 from regard.models.saved import save_classifier
 
-from ..explainers.networks import classifier_of, cnn, loud, pixels_of, vit
+from ..explainers.networks import TOKENS_ALIKE, classifier_of, cnn, loud, pixels_of, vit
 
 LABELS = ["ant", "bee", "cat"]
-pytestmark = pytest.mark.filterwarnings("ignore:all places are about equally active")
+pytestmark = TOKENS_ALIKE
 
 
 def of_timm(name, **settings):
@@ -33,6 +34,10 @@ def of_timm(name, **settings):
 def of_own(network=None, **settings):
     backbone = settings.pop("backbone", {})
     return regard.BRNPAClassifier(classifier_of(cnn() if network is None else network, **backbone), LABELS, **settings)
+
+
+def pooled_of(backbone):
+    return regard.BRNPAClassifier(backbone, LABELS)
 
 
 def trained(classifier):
@@ -55,7 +60,7 @@ def same_bits(one, other):
     assert torch.equal(one.embed(pixels), other.embed(pixels))
     assert one.hash == other.hash
     assert type(other) is regard.BRNPAClassifier
-    for name in ("labels", "name", "precision", "strides", "dilation", "backbone_source", "grid", "outputs"):
+    for name in ("labels", "name", "precision", "backbone_source", "grid", "outputs"):
         assert getattr(one, name) == getattr(other, name), name
     return True
 
@@ -69,6 +74,14 @@ ROUND_TRIPS = {
     "own CNN": (lambda: of_own(strides=1, select="random", seed=9), cnn),
     "own ViT": (lambda: of_own(vit(), strides=4, weights="softmax", temperature=0.5), vit),
     "own ViT without a head": (lambda: of_own(vit(num_classes=0), negative="signed"), lambda: vit(3, num_classes=0)),
+    "a student of a student": (lambda: regard.BRNPAClassifier(of_timm("timm:test_resnet", strides=1), LABELS), None),
+    "a finer student of a student": (
+        lambda: regard.BRNPAClassifier(of_timm("timm:test_efficientnet", strides=1), LABELS, strides=(1, 1)),
+        None,
+    ),
+    "an own student of a student": (lambda: regard.BRNPAClassifier(of_own(strides=1), LABELS, count=2), cnn),
+    "a finer classifier": (lambda: pooled_of(high_resolution(regard.load("timm:test_vit", pretrained=False), 8)), None),
+    "a finer classifier of one's own": (lambda: pooled_of(high_resolution(classifier_of(cnn()), 1)), cnn),
     "autocast": (lambda: of_own(vit(), backbone={"precision": "bfloat16"}), vit),
     "half precision": (lambda: of_own(vit().bfloat16(), strides=4), vit),
     "double precision": (lambda: of_own(cnn().double()), cnn),
@@ -132,9 +145,9 @@ def test_the_header_says_how_all_of_it_is_built(tmp_path):
     assert (header.architecture, header.removed, header.labels) == ("timm:test_efficientnet", "classifier", LABELS)
     assert HeadForm(**header.head) == HeadForm("linear", classifier.width, 3, bias=False)
     settings = {"select": "norm", "refine": True, "weights": "sum", "temperature": 1.0, "negative": "clamp"}
+    assert header.finer == [{"strides": [2, 1], "dilation": True}]
     assert header.pooled == {
-        "strides": [2, 1],
-        "dilation": True,
+        "grid": [10, 10],
         "layer": "bn2",
         "at": "output",
         "channels": "first",
@@ -160,6 +173,10 @@ def pooling_with(**changes):
     )
 
 
+def finer_by(strides, dilation=False):
+    return lambda file: rewritten(file, finer=[{"strides": strides, "dilation": dilation}])
+
+
 def cut(file):
     weights = read_weights(file)
     return rewritten(file, {name: tensor for name, tensor in weights.items() if name != "head.weight"})
@@ -182,10 +199,16 @@ DAMAGED = {
         pooled_with(pooling={"name": "bilinear", "channels": -8, "count": 3}),
         *(ClassifierError, "counted from 1"),
     ),
-    "strides that do not divide": (pooled_with(strides=[3]), ClassifierError, "cannot move by 3"),
-    "strides that are not there": (pooled_with(strides=[1, 1, 1]), ClassifierError, "shrinks its grid less often"),
-    "strides of text": (pooled_with(strides="1"), ClassifierError, "strides are whole numbers"),
-    "a dilation of text": (pooled_with(dilation="yes"), ClassifierError, "dilation='yes'"),
+    "strides that do not divide": (finer_by([3]), ClassifierError, "cannot move by 3"),
+    "strides that are not there": (finer_by([1, 1, 1]), ClassifierError, "shrinks its grid less often"),
+    "strides of text": (finer_by("1"), ClassifierError, "strides are whole numbers"),
+    "strides of a number": (finer_by(1), FileFormatError, "damaged"),
+    "a dilation of text": (finer_by([1], "yes"), ClassifierError, "dilation='yes'"),
+    "strides without a name": (lambda file: rewritten(file, finer=[[1]]), FileFormatError, "damaged"),
+    "strides left out": (lambda file: rewritten(file, finer=[]), ClassifierError, "16×16"),
+    "another grid": (pooled_with(grid=[32, 16]), ClassifierError, "another grid than they were"),
+    "a grid of text": (pooled_with(grid="32×32"), ClassifierError, "grid='32×32'"),
+    "a grid of a number": (pooled_with(grid=32), FileFormatError, "damaged"),
     "no such layer": (pooled_with(layer="9"), ClassifierError, "no layer '9'"),
     "a layer without a name": (pooled_with(layer=9), ClassifierError, "layer=9"),
     "no such place": (pooled_with(at="middle"), ClassifierError, "at='middle'"),
@@ -216,7 +239,7 @@ def test_strides_of_other_positions_than_the_weights_have_are_refused(tmp_path):
     path = tmp_path / "mine.safetensors"
     save_classifier(of_timm("timm:test_vit", strides=8), path, {})
     with pytest.raises(ClassifierError, match=r"network.backbone|backbone.pos_embed is \(1, 401, 64\), not"):
-        regard.load(pooled_with(strides=[4])(path))
+        regard.load(finer_by([4])(path))
 
 
 def test_other_networks_than_the_backbone_are_refused(file):
@@ -264,9 +287,27 @@ def test_files_of_version_2_are_read(tmp_path):
     assert FORMAT_VERSION == 3  # so that a regard that knows no pooled networks refuses their files
 
 
-def test_a_plain_header_has_none_of_it():
-    header = Header("a network", "timm:test_vit", {}, {"size": 32}, "softmax", None, {})
-    assert header.pooled is None
+def test_a_plain_classifier_of_a_finer_grid_is_saved_and_loaded_with_it(tmp_path):
+    backbone = high_resolution(regard.load("timm:test_resnet", pretrained=False, num_classes=0), (1, 1))
+    head = loud(nn.Linear(backbone.width, 3))
+    classifier = with_head(backbone, head, labels=LABELS, outputs="softmax", name="finer")
+    save_classifier(classifier, tmp_path / "mine.safetensors", {})
+    loaded = regard.load(tmp_path / "mine.safetensors")
+    assert read_header(tmp_path / "mine.safetensors").pooled is None
+    assert loaded.source == backbone.source
+    assert loaded.hash == classifier.hash
+    assert torch.equal(loaded(loaded.picture(noise=True)), classifier(loaded.picture(noise=True)))
+
+
+def test_a_network_of_another_grid_than_it_was_is_refused_with_a_remedy(tmp_path):
+    """As an own network is whose strides someone has changed already: its weights fit all the same."""
+    save_classifier(of_own(strides=1), tmp_path / "mine.safetensors", {})
+    save_classifier(of_own(), tmp_path / "coarse.safetensors", {})
+    finer = high_resolution(cnn(), 1, frame=32)
+    with pytest.raises(ClassifierError, match="32×32") as told:
+        regard.load(tmp_path / "coarse.safetensors", network=finer)
+    assert "before its grid was made finer" in told.value.remedy
+    assert regard.load(tmp_path / "mine.safetensors", network=cnn()).grid == (32, 32)
 
 
 def test_it_is_described_with_its_grid_and_strides(monkeypatch):
@@ -277,8 +318,7 @@ def test_it_is_described_with_its_grid_and_strides(monkeypatch):
         "count": 2,
         "grid": (32, 32),
         "layer": "5",
-        "strides": (1,),
-        "dilation": True,
+        "finer": [{"strides": (1,), "dilation": True}],
         "settings": described["representatives"]["settings"],
     }
     assert in_words(described) == "2 vectors by representative pooling of 5, a grid of 32×32; strides 1, dilated"

@@ -109,6 +109,7 @@ def test_labels_of_the_published_number_rename_the_classes(monkeypatch):
     assert regard.load("torchvision:resnet18", labels=[f"thing {i}" for i in range(1000)]).labels[7] == "thing 7"
 
 
+@pytest.mark.filterwarnings("ignore:auxiliary heads in the pretrained googlenet")
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_the_two_with_a_second_head_are_built_as_their_weights_were_trained(name, monkeypatch):
     monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **_: tensor)  # slow, and overwritten

@@ -8,6 +8,7 @@ import regard
 from regard.compat import import_optional
 from regard.errors import ClassifierError, UnsupportedError
 from regard.models.features import features_of
+from regard.models.files import Finer, Source
 from regard.models.high_resolution import high_resolution
 from regard.models.taps import Place, read
 
@@ -103,6 +104,19 @@ def test_each_stride_taken_away_doubles_the_grid_of_frames_of_any_shape(convolut
             assert tensor.data_ptr() != after[name].data_ptr()
 
 
+@pytest.mark.parametrize(("side", "grids"), [(224, (7, 28)), (448, (14, 56))])
+def test_the_published_network_has_the_published_grids(side, grids):
+    """Check 20: ResNet-50, its last two strides taken away; of shapes alone, so that it takes no time."""
+    with torch.device("meta"):
+        network = torchvision.resnet50(weights=None).eval()
+    finer = high_resolution(network, (1, 1), frame=side)
+    pixels = torch.empty(1, 3, side, side, device="meta")
+    found = [features(each, "layer4", pixels).shape for each in (network, finer)]
+    assert found == [(1, 2048, grid, grid) for grid in grids]
+    weights = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (network, finer)]
+    assert weights[0] == weights[1]
+
+
 def test_strides_as_they_are_change_nothing(convolutional):
     network, _, frame = convolutional
     pixels = pixels_of(2, frame)
@@ -152,7 +166,8 @@ def test_a_classifier_stays_one_with_its_labels_head_and_a_hash_of_its_own():
         loud(backbone), head=mlp_head(width=8), labels=list("abcde"), outputs="sigmoid", name="n"
     )
     finer = high_resolution(classifier, 1)
-    assert (finer.name, finer.labels, finer.outputs, finer.source) == ("n, 16×16", list("abcde"), "sigmoid", None)
+    assert (finer.name, finer.labels, finer.outputs) == ("n, 16×16", list("abcde"), "sigmoid")
+    assert finer.source == Source("", {}, finer=(Finer((1,), dilation=False),))
     assert finer.hash != classifier.hash
     assert finer.hash == high_resolution(classifier, (1,)).hash
     assert features_of(finer) == features_of(classifier)
@@ -249,6 +264,7 @@ class Every(nn.Module):
         return self.head(self.deep(self.pool(self.left(grid) + self.right(grid)).relu()).mean((2, 3)))
 
 
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec")  # torch's own, as it exports
 def test_onnxruntime_gives_the_same_answers_for_every_batch(tmp_path):
     onnxruntime = import_optional("onnxruntime", "export")
     finer = high_resolution(Every(), (1, 1, 1), frame=32)
@@ -325,6 +341,11 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(make, asked, said):
     with pytest.raises(UnsupportedError) as refusal:
         high_resolution(make().eval(), **{"frame": 64, **asked})
     assert said in str(refusal.value)
+
+
+def test_a_dilation_that_is_none_is_refused():
+    with pytest.raises(ClassifierError, match="dilated or not"):
+        high_resolution(torchvision_resnet(), dilation="no", frame=64)
 
 
 @pytest.mark.parametrize(

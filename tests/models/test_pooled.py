@@ -188,9 +188,10 @@ def test_patches_that_were_taken_away_are_not_pooled():
 
 
 def test_a_finer_grid_than_it_was_made_for_is_no_row_of_patches():
-    classifier = classifier_of(pooled(vit()), outputs="embedding")
+    network = pooled(vit())
+    network.backbone = high_resolution(network.backbone, 4, frame=32)
     with pytest.raises(LayerError, match="more patches than the pooled network was made for"):
-        high_resolution(classifier, 4)
+        network(pixels_of())
 
 
 REFUSED = {

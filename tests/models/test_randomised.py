@@ -11,9 +11,10 @@ from torch import nn
 
 import regard
 from regard.errors import UnsupportedError
+from regard.metrics.randomisation import randomisation_correlation
 from regard.models.randomised import cascade, randomised, stages
 
-from ..explainers.networks import CLASSES, WIDTH, classifier_of, cnn, loud, mlp_head, pixels_of, vit
+from ..explainers.networks import CLASSES, WIDTH, classifier_of, cnn, loud, mlp_head, pixels_of, same, vit
 from .test_transformer import ANATOMY, hugging_face
 
 TRANSFORMERS = ("timm", "torchvision", "distilled", "attention pooling", "open_clip", "chunks of blocks", "DINOv2")
@@ -23,8 +24,8 @@ FAMILIES = {
     "norm first": lambda: classifier_of(norm_first()),
     "layer used twice": lambda: classifier_of(Twice()),
     "head of its own": lambda: classifier_of(vit(num_classes=0), head=mlp_head()),
-    "representatives": lambda: brnpa_of(cnn()),
-    "representatives of tokens": lambda: brnpa_of(vit()),
+    "representatives": lambda: brnpa_of(cnn(), strides=1),
+    "representatives of tokens": lambda: brnpa_of(vit(), strides=4),
     "no head": lambda: classifier_of(vit(num_classes=0)),
     "in a fast path": lambda: classifier_of(Fast()),
     "transformers": lambda: classifier_of(hugging_face("ViT", "ViTForImageClassification", num_labels=5)),
@@ -32,8 +33,8 @@ FAMILIES = {
 }
 
 
-def brnpa_of(network):
-    return regard.BRNPAClassifier(classifier_of(network), list("abc"), count=2, strides=4 if network.__class__.__name__ == "VisionTransformer" else 1)
+def brnpa_of(network, **settings):
+    return regard.BRNPAClassifier(classifier_of(network), list("abc"), count=2, **settings)
 
 
 class Normed(nn.Module):
@@ -203,6 +204,26 @@ def test_tensors_of_one_shape_are_not_redrawn_alike():
 def test_an_anatomy_that_was_told_is_told_to_the_copies():
     tokens = dataclasses.replace(classifier_of(vit()).tokens, cannot_drop="so it was said")
     assert randomised(classifier_of(vit(), tokens=tokens)).tokens == tokens
+
+
+@pytest.mark.parametrize("part", ["head", "last block", "all"])
+def test_a_classifier_with_representatives_stays_one_and_is_judged_by_them(part):
+    classifier, pixels = brnpa_of(cnn(), strides=1), pixels_of(2)
+    other = randomised(classifier, part)
+    assert type(other) is regard.BRNPAClassifier
+    assert other.grid == (32, 32)
+    assert other.backbone_source == classifier.backbone_source
+    assert other.hash != classifier.hash
+    before, after = (regard.BRNPA(each)(pixels, [0, 1, 2]) for each in (classifier, other))
+    assert after.ranks.maps.shape == (2, 2, 32, 32)
+    same(after.ranks.shares.sum(dim=2), after.logits)
+    assert after.notes == ()
+    assert torch.equal(before.ranks.maps, after.ranks.maps) == (
+        part == "head"
+    )  # which places stand out hangs on no class
+    assert not torch.allclose(before.ranks.shares, after.ranks.shares)
+    correlation = randomisation_correlation(regard.BRNPA, classifier, pixels, [other], 0)
+    assert torch.allclose(correlation, torch.ones(1, 2, 1).double()) == (part == "head")
 
 
 @settings(max_examples=10, deadline=None)

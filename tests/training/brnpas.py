@@ -2,14 +2,12 @@
 
 import itertools
 import sys
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
-
-from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forked import ends_of, prepare
+from forked import train_each
 from tames import classifier, photos
 
 from regard.training import BRNPARecipe, fit_brnpa
@@ -22,7 +20,7 @@ RECIPES = {
 LABELS = [*["ant", "bee", "cat"] * 7, "ant", "bee"]
 
 
-def train(folder, name, rank):
+def train(folder, name):
     """What one process's training comes to."""
     usual = {"batch": 5, "epochs": 2, "rate": 1e-2, "head_rate": 1.0}
     teacher = None
@@ -30,23 +28,8 @@ def train(folder, name, rank):
         teacher = fit_brnpa(classifier(), photos(), LABELS, recipe=BRNPARecipe(**usual)).classifier
     recipe = BRNPARecipe(**usual | RECIPES[name])
     trained = fit_brnpa(classifier(), photos(), LABELS, teacher=teacher, recipe=recipe, run=folder / "run")
-    save_file(_plain(trained.classifier.network), folder / f"weights-{rank}.safetensors")
-    (folder / f"told-{rank}.txt").write_text(repr((trained.worth, trained.training["epoch_chosen"])))
-
-
-def _plain(network):
-    """Its weights as a file takes them, not with channels last."""
-    return {name: value.contiguous() for name, value in network.state_dict().items()}
-
-
-def main(folder):
-    prepare()
-    for name, count in itertools.product(RECIPES, (1, 2)):
-        place = folder / f"{name}, {count}"
-        place.mkdir()
-        ends = ends_of(partial(train, place, name), count)
-        assert not any(ends), f"{name} in {count}: {ends}"
+    return trained.classifier.network, [asdict(trained.worth), trained.training["epoch_chosen"]]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    train_each(train, itertools.product(RECIPES, (1, 2)), sys.argv[1])

@@ -4,15 +4,18 @@ Every process is forked where no thread runs yet, so that torch and accelerate a
 """
 
 import importlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 
 def run_program(name, folder):
@@ -32,6 +35,26 @@ def prepare():
     torch.set_num_threads(1)
     for late in ("accelerate.utils", "torch._dynamo"):
         importlib.import_module(late)
+
+
+def train_each(train, cases, folder):
+    """Call `train(place, name)` in as many processes as a case says, a name and a number; each leaves what it gives.
+
+    That is a module, of which the weights are left, and words. A case "NAME again" is NAME once more.
+    """
+    prepare()
+    for name, count in cases:
+        place = Path(folder) / f"{name}, {count}"
+        place.mkdir()
+        ends = ends_of(partial(_leaving, train, place, name.removesuffix(" again")), count)
+        assert not any(ends), f"{name} in {count}: {ends}"
+
+
+def _leaving(train, place, name, rank):
+    module, told = train(place, name)
+    weights = {key: value.contiguous() for key, value in module.state_dict().items()}  # some have channels last
+    save_file(weights, place / f"weights-{rank}.safetensors")
+    (place / f"told-{rank}.json").write_text(json.dumps(told))
 
 
 def ends_of(train, count):

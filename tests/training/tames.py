@@ -1,19 +1,16 @@
 """Trainings of TAME in one process and in two. A program: a folder, where each process leaves what it came to."""
 
 import itertools
-import json
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from forked import ends_of, prepare
+from forked import train_each
 
 import regard
 from regard.training import Recipe, fit_tame
@@ -48,7 +45,6 @@ USUAL = {
     "batch": 5,
     "epochs": 2,
 }
-AGAIN = "tame again"
 
 
 def classifier():
@@ -70,32 +66,18 @@ def photos():
     return [random.integers(0, 256, (6, 6, 3), np.uint8).repeat(6, 0).repeat(6, 1) for _ in range(23)]
 
 
-def train(folder, name, rank):
+def train(folder, name):
     """What one process's training comes to: weights, card, and the classes that the photos were taken for."""
-    recipe = Recipe(**USUAL | RECIPES[name.removesuffix(" again")])
+    recipe = Recipe(**USUAL | RECIPES[name])
     subject = classifier()
     before = subject.hash
     parts = 2 if recipe.variant == "no-skip-no-norm" else 1
     tame = fit_tame(subject, photos(), recipe=recipe, held_out=0.3, seed=1, run=folder / "run", accumulate=parts)
     assert subject.hash == before
-    save_file(tame.trained.attention.state_dict(), folder / f"weights-{rank}.safetensors")
     card = tame.trained.card
-    told = {
-        "figures": dict(card.figures),
-        "training": dict(card.training),
-        "photos_of_class": card.photos_of_class,
-    }
-    (folder / f"told-{rank}.json").write_text(json.dumps(told))
-
-
-def main(folder):
-    prepare()
-    for name, count in (*itertools.product(RECIPES, (1, 2)), (AGAIN, 2)):
-        place = folder / f"{name}, {count}"
-        place.mkdir()
-        ends = ends_of(partial(train, place, name), count)
-        assert not any(ends), f"{name} in {count}: {ends}"
+    told = {"figures": dict(card.figures), "training": dict(card.training), "photos_of_class": card.photos_of_class}
+    return tame.trained.attention, told
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    train_each(train, (*itertools.product(RECIPES, (1, 2)), ("tame again", 2)), sys.argv[1])

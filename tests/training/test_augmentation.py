@@ -69,6 +69,32 @@ def test_colours_stay_between_black_and_white():
         assert came.max() < 255.001
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (("crop", "flip", "colour"), Augmentation()),
+        (("colour", "crop"), Augmentation(flip=False)),
+        (("flip",), Augmentation(crop=False, brightness=0, saturation=0)),
+        ((), NONE),
+    ],
+)
+def test_some_changes_alone_leave_out_the_others(changes, expected):
+    came = Augmentation().of_these(changes)
+    assert came == expected
+    assert sorted(came.changes) == sorted(changes)
+    assert Augmentation(brightness=0.3, saturation=0).of_these(["colour"]).brightness == 0.3
+    with pytest.raises(UnsupportedError, match="not changed so"):
+        Augmentation().of_these(["mirror", *changes])
+
+
+def test_a_letter_without_flips_is_never_mirrored():
+    letter = np.zeros((40, 40, 3), np.uint8)
+    letter[:, :20] = 255
+    for seed in range(8):
+        shown = colours(Augmentation().of_these(["crop", "colour"])(letter, PREPARATION, seed)).mean(axis=(0, 2))
+        assert shown[0] > shown[-1]
+
+
 def test_a_grey_photo_keeps_its_grey_and_one_channel_has_no_saturation():
     grey = np.repeat(PHOTO[..., :1], 3, axis=2)
     for seed in range(3):

@@ -262,6 +262,7 @@ def test_a_head_of_the_same_width_that_reads_no_mean_is_no_class_activation_map(
         assert preset("default", classifier_of(network))[0].start == "drawn"
 
 
+@pytest.mark.filterwarnings("ignore:the attention will show no map", "ignore:Sequential takes all 10 photos")
 @pytest.mark.parametrize("name", ["pooled", "flattened"])
 def test_without_a_recipe_the_fitting_one_is_taken(name):
     make, _ = FITTING[name]

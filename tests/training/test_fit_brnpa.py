@@ -1,6 +1,7 @@
 """`fit_brnpa` from photos to a classifier: its figures, its run, what it leaves alone, what it refuses."""
 
 import json
+import warnings
 from dataclasses import asdict
 
 import pytest
@@ -17,7 +18,7 @@ from regard.training.brnpa.fit import fit_brnpa
 from regard.training.brnpa.plan import Plan
 from regard.training.parts import parted
 
-from ..explainers.networks import classifier_of, cnn, vit
+from ..explainers.networks import TOKENS_ALIKE, classifier_of, cnn, vit
 from .brnpa_trainings import LABELS, NAMES, PHOTOS, normed, part_of, recipe_of, start
 from .tasks import bits
 
@@ -177,6 +178,51 @@ def test_a_student_of_another_pooling_begins_with_a_head_of_its_own(teacher):
     assert plan.classifier.name.endswith("B-CNN")
 
 
+def test_settings_of_representatives_that_no_recipe_has_are_those_of_the_start():
+    """Papers/brnpa 5.4 asks for the weights: they are trained from a classifier that has them."""
+    own = {"weights": "softmax", "temperature": 0.5, "negative": "signed", "detach": True}
+    begun = regard.BRNPAClassifier(start(), NAMES, bias=True, **own)
+    plan = Plan.of(begun, None, NAMES, recipe_of(strides=(1,)), 0)
+    pooling = plan.classifier.network.pooling
+    assert {name: getattr(pooling, name) for name in own} == own
+    assert bits(plan.classifier.head) == bits(begun.head)
+    assert (plan.anew, plan.classifier.name) == ((), "tiny, BR-NPA, 32×32")
+    others = Plan.of(begun, None, ["ant", "bee"], recipe_of(count=2), 0)
+    assert {name: getattr(others.classifier.network.pooling, name) for name in own} == own
+    assert f"classes ['ant', 'bee'], not {NAMES!r}" in others.anew
+    assert "pooling count 2, not 3" in others.anew
+
+
+def test_a_start_whose_pooling_is_not_what_the_recipe_asks_for_is_named_by_a_warning(tmp_path):
+    begun = regard.BRNPAClassifier(start(), NAMES, count=5)
+    said = "tiny, BR-NPA gives its backbone alone, pooling and head begin anew: .*pooling count 3, not 5"
+    with pytest.warns(UserWarning, match=said):
+        trained = fit_brnpa(begun, PHOTOS, LABELS, recipe=recipe_of(epochs=1))
+    assert trained.classifier.network.pooling.count == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fit_brnpa(begun, PHOTOS, LABELS, recipe=recipe_of(epochs=1, count=5)).classifier.name == "tiny, BR-NPA"
+
+
+def test_what_was_trained_on_from_a_finer_student_is_loaded_on_its_grid(teacher, tmp_path):
+    student = fit_brnpa(teacher, PHOTOS, LABELS, teacher=teacher, recipe=recipe_of(strides=1, epochs=1)).classifier
+    trained = fit_brnpa(student, PHOTOS, LABELS, teacher=student, recipe=recipe_of(epochs=1))
+    trained.save(tmp_path / "again.safetensors")
+    loaded = regard.load(tmp_path / "again.safetensors", network=cnn())
+    assert loaded.grid == trained.classifier.grid == student.grid == (32, 32)
+    pixels = loaded.prepare(PHOTOS[:2])
+    assert torch.equal(loaded(pixels), trained.classifier(pixels))
+
+
+def test_a_finished_run_whose_file_is_another_network_is_refused(tmp_path):
+    asked = {"recipe": recipe_of(epochs=1), "run": tmp_path / "run"}
+    fit_brnpa(start(), PHOTOS, LABELS, **asked)
+    other = fit_brnpa(start(normed()), PHOTOS, LABELS, recipe=recipe_of(epochs=1))
+    other.save(tmp_path / "run" / "classifier.safetensors")
+    with pytest.raises(ClassifierError, match="are not those of this network"):
+        fit_brnpa(start(), PHOTOS, LABELS, **asked)
+
+
 def test_batch_norm_is_measured_anew_where_strides_change_and_nothing_makes_up_for_it():
     part = part_of()
     for strides, dilation, changes in ((None, None, False), ((1, 1), False, True), ((1, 1), True, False)):
@@ -205,7 +251,7 @@ def test_what_it_is_compared_with_is_trained_saved_and_loaded_alike(pooling, tmp
     assert loaded.hash == trained.classifier.hash
 
 
-@pytest.mark.filterwarnings("ignore:all places are about equally active")  # of random weights
+@TOKENS_ALIKE
 def test_a_transformer_is_trained_as_well():
     trained = fit_brnpa(classifier_of(vit()), PHOTOS, LABELS, recipe=recipe_of(epochs=1, strides=(4,), auxiliary=RANKS))
     found, _ = trained.classifier.represent(trained.classifier.prepare(PHOTOS[:2]))
@@ -226,6 +272,10 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(tmp_path):
 
 
 REFUSED = {
+    "labels that pass": ({"labels": iter(LABELS)}, ClassifierError, "labels are a list"),
+    "photos that pass": ({"photos": iter(PHOTOS)}, UnsupportedError, "a list of photos"),
+    "a teacher's name": ({"teacher": "teacher.safetensors"}, ClassifierError, "the teacher of this training is no"),
+    "a recipe of words": ({"recipe": {"epochs": 2}}, UnsupportedError, "another recipe"),
     "labels of others": ({"labels": LABELS[1:]}, ClassifierError, "every photo has its label"),
     "one class": ({"labels": ["red"] * 24}, ClassifierError, "classes apart"),
     "no share": ({"held_out": 1.0}, ClassifierError, "held_out is a share"),

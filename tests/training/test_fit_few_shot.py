@@ -13,6 +13,7 @@ from regard.errors import ClassifierError, RunError, UnsupportedError
 from regard.models.conv_4 import conv_4
 from regard.runs import read_run
 from regard.training.brnpa.figures import AGREEMENT
+from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.few_shot.episodes import Episodes
 from regard.training.few_shot.figures import Asked, FewShotWorth
 from regard.training.few_shot.fit import fit_few_shot
@@ -201,32 +202,57 @@ def test_what_no_episode_can_be_made_of_is_refused_before_anything_is_written(ch
 
 
 def test_a_teacher_of_other_classes_or_without_vectors_is_refused():
-    with pytest.raises(ClassifierError, match="vectors to compare"):
-        fit(teacher=classifier_of(cnn(), size=16))
+    for teacher in (classifier_of(cnn(), size=16), "teacher.safetensors"):
+        with pytest.raises(ClassifierError, match="the teacher of this training is no BRNPAClassifier"):
+            fit(teacher=teacher)
     with pytest.raises(ClassifierError, match="does not answer about these classes"):
         fit(teacher=classifier_with())
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "named", "came", "expected"),
     [
-        {"ways": 1},
-        {"episodes": 0},
-        {"examined": 1.5},
-        {"scale": 0},
-        {"scale": float("inf")},
-        {"comparison": "distance"},
-        {"pooling": "branch"},
-        {"comparison": "cross-attention"},
-        {"comparison": "cross-attention", "pooling": "mean", "auxiliary": ((1,),)},
-        {"auxiliary": ((4,),)},
-        {"temperature": 0.0},
+        ({"ways": 1}, "ways", "1", "2 or more"),
+        ({"shots": 0}, "shots", "0", "1 or more"),
+        ({"queries": True}, "queries", "True", "1 or more"),
+        ({"episodes": 0}, "episodes", "0", "a whole number above 0"),
+        ({"chosen_by": -1}, "chosen_by", "-1", "a whole number above 0"),
+        ({"examined": 1.5}, "examined", "1.5", "a whole number above 0"),
+        ({"scale": 0}, "scale", "0", "a number above 0"),
+        ({"scale": float("inf")}, "scale", "inf", "a number above 0"),
+        ({"scale": "8"}, "scale", "'8'", "a number above 0"),
+        ({"comparison": "distance"}, "comparison", "'distance'", "prototypes, cross-attention"),
+        ({"pooling": "branch"}, "pooling", "'branch'", "a pooling that learns without classes"),
+        ({"comparison": "cross-attention"}, "pooling", "'representative'", "cross attention reads single places"),
+        (
+            {"comparison": "cross-attention", "pooling": "mean", "auxiliary": ((1,),)},
+            "auxiliary",
+            "((1,),)",
+            "none: cross attention has no ranks",
+        ),
+        ({"auxiliary": ((4,),)}, "auxiliary", "((4,),)", "sets of ranks from 1 to 3"),
+        ({"temperature": 0.0}, "temperature", "0.0", "above 0"),
     ],
     ids=str,
 )
-def test_recipes_that_cannot_be_are_refused(wrong):
-    with pytest.raises(UnsupportedError):
+def test_recipes_that_cannot_be_are_refused_by_what_is_wrong(wrong, named, came, expected):
+    with pytest.raises(UnsupportedError, match=named) as refused:
         recipe_of(**wrong)
+    assert refused.value.came == came
+    assert expected in refused.value.expected
+
+
+def test_a_recipe_of_another_training_is_refused():
+    with pytest.raises(UnsupportedError, match="another recipe") as told:
+        fit(recipe=BRNPARecipe())
+    assert told.value.expected == "a FewShotRecipe"
+
+
+def test_a_student_of_another_pooling_says_that_it_begins_anew():
+    taught = fit().classifier
+    usual = {"held_out": HELD_OUT, "choosing": 0.4, "teacher": taught}
+    with pytest.warns(UserWarning, match="begin anew: .*pooling name 'bilinear', not 'representative'"):
+        fit_few_shot(taught, PHOTOS, LABELS, recipe=recipe_of(pooling="bilinear"), **usual)
 
 
 def test_the_paper_s_recipe_is_what_is_known_of_it():

@@ -9,8 +9,9 @@ from PIL import Image
 from torch.nn import functional
 
 import regard
-from regard.errors import ClassifierError, MetricError, RunError
+from regard.errors import ClassifierError, MetricError, RunError, UnsupportedError
 from regard.runs import read_run
+from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.reid.figures import Found
 from regard.training.reid.fit import fit_reid
 from regard.training.reid.sightings import of_use
@@ -98,6 +99,40 @@ def test_the_start_and_the_teacher_stay_as_they_are_and_a_student_is_finer(train
     assert all(weight.grad is None for weight in teacher.network.parameters())
 
 
+@pytest.mark.parametrize("pooling", ["bilinear", "branch", "mean"])
+def test_what_it_is_compared_with_takes_no_draw_of_the_callers_and_is_called_by_its_name(pooling):
+    recipe = recipe_of(pooling=pooling, count=2 if pooling == "bilinear" else 1, epochs=1)
+    called = {"bilinear": "B-CNN", "branch": "ABN", "mean": "mean"}[pooling]
+    begun, drawn = start(), torch.get_rng_state()
+    teacher = fit_reid(begun, SEEN, recipe=recipe).classifier
+    student = fit_reid(teacher, SEEN, teacher=teacher, recipe=replace(recipe, strides=(1,))).classifier
+    assert torch.get_rng_state().equal(drawn)
+    assert (teacher.name, student.name) == (f"tiny, {called}, re-ID", f"tiny, {called}, re-ID, 16×8")
+    torch.rand(3)
+    assert bits(fit_reid(begun, SEEN, recipe=recipe).classifier.network) == bits(teacher.network)
+
+
+def test_no_step_is_of_one_person_alone(tmp_path):
+    """Three persons in steps of two: the third is in the first step, too, or there would be nobody to compare."""
+    trained = fit_reid(start(), SEEN, recipe=recipe_of(epochs=2, batch=2), run=tmp_path / "run")
+    assert (trained.training["persons"], trained.training["steps"]) == (3, 2)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()]
+    triplets = [line["means"]["triplet"] for line in log if line["event"] == "step"]
+    assert len(triplets) == 2
+    assert all(mean > 0 for mean in triplets)
+
+
+def test_what_is_no_recipe_or_classifier_of_this_training_is_refused():
+    for given, error, said in (
+        ({"recipe": BRNPARecipe()}, UnsupportedError, "another recipe"),
+        ({"teacher": "teacher.safetensors"}, ClassifierError, "the teacher of this training is no Classifier"),
+    ):
+        with pytest.raises(error, match=said):
+            fit_reid(start(), SEEN, **given)
+    with pytest.raises(ClassifierError, match="the start of this training is no Classifier"):
+        fit_reid("start.safetensors", SEEN)
+
+
 def test_the_run_has_a_row_a_query_and_is_read_back(trained):
     done, folder = trained
     run = read_run(folder)
@@ -118,7 +153,7 @@ def test_the_run_has_a_row_a_query_and_is_read_back(trained):
 @pytest.mark.parametrize("reason", [KeyboardInterrupt(), Killed()], ids=["Ctrl-C", "killed"])
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(reason, trained, tmp_path):
     with pytest.raises(type(reason)):
-        fit_reid(start(), SEEN, recipe=RECIPE, seed=3, run=tmp_path / "run", tracked=stopping(3, reason))
+        fit_reid(start(), SEEN, recipe=RECIPE, seed=3, run=tmp_path / "run", tracked=stopping(1, reason))
     again = fit_reid(start(), SEEN, recipe=RECIPE, seed=3, run=tmp_path / "run")
     assert bits(again.classifier.network) == bits(trained[0].classifier.network)
     assert again.found == trained[0].found

@@ -216,6 +216,7 @@ class Counting(nn.Module):
         return self.inside(pixels)
 
 
+@pytest.mark.filterwarnings("ignore:Counting takes all 20 photos for one class")
 @pytest.mark.parametrize("late", [False, True], ids=["when it is looked at", "in training"])
 def test_a_classifier_that_changes_as_it_is_read_is_refused(late):
     subject = classifier_of(Counting())

@@ -33,6 +33,7 @@ def published(name):
     return classifier
 
 
+@pytest.mark.filterwarnings("ignore:the attention will show no map")
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_it_runs_on_the_networks_of_the_paper(name, tmp_path):
     from dataclasses import replace

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from regard.attention.distillation import distillation_loss
 from regard.errors import ClassifierError, UnsupportedError
-from regard.training.brnpa.recipe import BRNPARecipe
+from regard.training.reid.plan import ReidPlan
 from regard.training.reid.recipe import ReidRecipe
 from regard.training.steps import Settings, Steps
 
@@ -127,6 +127,15 @@ def test_triplets_and_neck_see_a_part_of_a_step_at_a_time():
     assert cut.components["cross-entropy"] != pytest.approx(whole.components["cross-entropy"], rel=1e-3)
 
 
+def test_steps_have_more_persons_where_one_would_be_left_alone():
+    """Persons in all, persons of a step asked for, and those of each step of an epoch."""
+    for persons, batch, sizes in ((3, 2, [3]), (4, 2, [2, 2]), (5, 2, [3, 2]), (5, 4, [5]), (33, 16, [17, 16])):
+        names = [f"person {number}" for number in range(persons)]
+        settings = ReidPlan.of(start(), None, names, recipe_of(batch=batch), 0).settings(1)
+        steps = settings.steps_an_epoch(persons)
+        assert [min(settings.batch, persons - settings.batch * step) for step in range(steps)] == sizes
+
+
 def test_the_backbones_batch_norm_stays_frozen_and_the_necks_learns():
     plan = plan_of(begun=start(norm=True))
     task = plan.task(part())
@@ -164,8 +173,6 @@ def test_a_student_begins_with_its_teachers_backbone_neck_and_head():
 
 
 def test_a_teacher_of_other_persons_is_refused():
-    from regard.training.reid.plan import ReidPlan
-
     teacher = ReidPlan.of(start(), None, ("ann", "bob", "zoe"), recipe_of(), 0).classifier
     with pytest.raises(ClassifierError, match="does not answer about these classes"):
         plan_of(teacher=teacher)
@@ -190,8 +197,3 @@ def test_a_teacher_of_other_persons_is_refused():
 def test_what_cannot_be_is_refused(changed, said):
     with pytest.raises(UnsupportedError, match=said):
         ReidRecipe(**changed)
-
-
-def test_a_recipe_is_one_of_br_npa_with_more():
-    assert isinstance(ReidRecipe(), BRNPARecipe)
-    assert (ReidRecipe().photos, ReidRecipe().margin) == (4, 0.3)

@@ -56,7 +56,9 @@ def _scoring(
         draws = _draws(seeds, places.inside, count)
         return lambda _, left, rank: draws[:, rank].to(left)
     assert callable(select)
-    return lambda features, left, rank: _checked(select(features, left, rank), left, rank, places.finite)
+    return lambda features, left, rank: _checked(
+        select(features.clone(), left.clone(), rank), left, rank, places.finite
+    )
 
 
 def _draws(seeds: Sequence[int] | None, inside: Tensor, count: int) -> Tensor:

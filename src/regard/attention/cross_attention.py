@@ -19,14 +19,10 @@ class Crossed:
     Attributes:
         classes: (B, Q, N, C), vectors of the classes.
         queries: (B, Q, N, C), vectors of the queries.
-        class_maps: (B, Q, N, h, w), attention over the places of the class; they sum to 1.
-        query_maps: (B, Q, N, h, w), the same of the query.
     """
 
     classes: Tensor
     queries: Tensor
-    class_maps: Tensor
-    query_maps: Tensor
 
     def logits(self, scale: float) -> Tensor:
         """scale · cosine of both vectors: (B, Q, N)."""
@@ -43,14 +39,21 @@ class CrossAttention(nn.Module):
         attention      a = softmax_i( w · r_i / τ )
         vector         v = (1/m) Σ_i ( 1 + a_i ) P_i
 
-    and for the query the same with the correlations transposed and the same W. The attention's exact part is the
-    paper's; what is compared is the vectors' cosine, as with prototypes, so that methods differ in attention alone: the
-    published loss of single places and the published classifier of all classes are left out.
+    and for the query the same with the correlations transposed and the same W. The class's features are the mean of its
+    photos', the vectors are compared by their cosine times a scale: as published for an answer. Otherwise than in the
+    authors' program, of which the formulas say nothing:
+
+    - it takes the mean over the m products in w · r_i, not their sum, so its τ is `temperature` / m here: m · 0.025
+      is as soft as published, and 0.025 m times as sharp;
+    - behind W_1 it has a batch norm, and biases behind W_1 and W_2, so that an answer in training depends on the
+      other pairs; weights are drawn otherwise;
+    - it learns by the cosines of single places of the query and a classifier of all classes at every place. Here the
+      vectors' cosine is learnt by, as with prototypes, so that methods differ in attention alone.
 
     Args:
         places: m, which W_1 and W_2 are made for.
         reduction: m / rows of W_1; published 6.
-        temperature: τ; published 0.025.
+        temperature: τ; published 0.025, of a mean (see above).
 
     Raises:
         UnsupportedError: no places, or numbers that cannot be.
@@ -87,8 +90,6 @@ class CrossAttention(nn.Module):
             return Crossed(
                 known.mean(dim=2)[:, None] + torch.einsum("bqni,bnic->bqnc", of_classes, known) / self.places,
                 asked.mean(dim=2)[:, :, None] + torch.einsum("bqnj,bqjc->bqnc", of_queries, asked) / self.places,
-                of_classes.unflatten(3, grid),
-                of_queries.unflatten(3, grid),
             )
 
     def _attention(self, correlations: Tensor) -> Tensor:

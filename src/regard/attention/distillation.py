@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from regard.attention.places import fine
+from regard.attention.settings import is_number
 from regard.errors import UnsupportedError
 
 
@@ -41,9 +41,9 @@ def distillation_loss(
             came=f"logits {tuple(student.shape)} and {tuple(teacher.shape)}",
             expected="the same shape, and the same order of classes",
         )
-    fine = torch.promote_types(student.dtype, torch.float32)
     with torch.autocast(student.device.type, enabled=False):
-        said, taught = student.to(fine), teacher.detach().to(fine)
+        said = fine(student)
+        taught = teacher.detach().to(said)
         wanted, given = (logits.div(temperature).log_softmax(dim=1) for logits in (taught, said))
         distilled = temperature**2 * functional.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=1)
         true = functional.cross_entropy(said, classes, reduction="none")
@@ -57,15 +57,11 @@ def check_distillation(temperature: float, share: float) -> None:
         UnsupportedError: the temperature is not above 0, or the share not between 0 and 1.
     """
     right = {
-        "temperature": _is_number(temperature) and 0 < temperature < math.inf,
-        "share": _is_number(share) and 0 <= share <= 1,
+        "temperature": is_number(temperature) and temperature > 0,
+        "share": is_number(share) and 0 <= share <= 1,
     }
     for name, value in (("temperature", temperature), ("share", share)):
         if not right[name]:
             raise UnsupportedError(
                 f"no such {name} of a distillation", came=repr(value), expected="temperature above 0, share 0 to 1"
             )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

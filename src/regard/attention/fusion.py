@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from regard.attention.places import fine
 from regard.errors import LayerError, TargetError, UnsupportedError
 
 Variant = Literal["tame", "no-skip", "no-skip-no-norm", "sigmoid", "l-cam", "tied"]
@@ -338,10 +339,10 @@ def _fused(rows: Tensor, features: Tensor, radius: tuple[int, int]) -> Tensor:
     Averages are taken of the maps or, where these are more, of the features.
     """
     if rows.dim() == 3:
-        return _averaged(_fine(torch.einsum("btk,bkhw->bthw", rows, features)), radius)
+        return _averaged(fine(torch.einsum("btk,bkhw->bthw", rows, features)), radius)
     if rows.shape[0] < rows.shape[1]:
-        return _averaged(_fine(functional.conv2d(features, rows[:, :, None, None])), radius)
-    return _fine(functional.conv2d(_averaged(features, radius), rows[:, :, None, None]))
+        return _averaged(fine(functional.conv2d(features, rows[:, :, None, None])), radius)
+    return fine(functional.conv2d(_averaged(features, radius), rows[:, :, None, None]))
 
 
 def _averaged(maps: Tensor, radius: tuple[int, int]) -> Tensor:
@@ -351,10 +352,6 @@ def _averaged(maps: Tensor, radius: tuple[int, int]) -> Tensor:
     down, across = radius
     mirrored = functional.pad(maps, (across, across, down, down), mode="reflect")
     return functional.avg_pool2d(mirrored, (2 * down + 1, 2 * across + 1), stride=1)
-
-
-def _fine(maps: Tensor) -> Tensor:
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def _resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regard.attention.places import fine
+
 
 def area(maps: Tensor, exponent: float = 0.3, offset: float = 5e-4) -> Tensor:
     """How much each map lights up: mean of (m + offset)^exponent over its grid.
@@ -25,7 +27,7 @@ def area(maps: Tensor, exponent: float = 0.3, offset: float = 5e-4) -> Tensor:
     Returns:
         (…), float32 also under autocast; from 0.1023 for a map of zeros to 1.0002 for one of ones.
     """
-    return _exact(maps).add(offset).pow(exponent).mean(dim=(-2, -1))
+    return fine(maps).add(offset).pow(exponent).mean(dim=(-2, -1))
 
 
 def variation(maps: Tensor, border: float = 0.3) -> Tensor:
@@ -40,12 +42,7 @@ def variation(maps: Tensor, border: float = 0.3) -> Tensor:
     Returns:
         (…), float32 also under autocast.
     """
-    maps = _exact(maps)
+    maps = fine(maps)  # half precision overflows in sums of squares over a batch of maps
     differences = maps.diff(dim=-2).square().sum(dim=(-2, -1)) + maps.diff(dim=-1).square().sum(dim=(-2, -1))
     lines = (maps[..., 0, :], maps[..., -1, :], maps[..., 0], maps[..., -1])
     return (differences + border * torch.stack([line.square().sum(dim=-1) for line in lines]).sum(dim=0)) / 2
-
-
-def _exact(maps: Tensor) -> Tensor:
-    """In float32 at least: half precision overflows in sums of squares over a batch of maps."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))

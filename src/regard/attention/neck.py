@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from regard.attention.bilinear import BilinearPooling
 from regard.attention.branch import BranchPooling
 from regard.attention.pooled import MeanPooling, Pooled
-from regard.attention.representative import RepresentativePooling, Representatives
+from regard.attention.representative import SETTINGS, RepresentativePooling
 
 
 class Neck(nn.BatchNorm1d):
@@ -59,7 +59,7 @@ class Necked(nn.Module):
         self.neck = Neck(self.count * width)
 
     def forward(self, *features: Any, **settings: Any) -> Any:
-        found: Representatives | Pooled = super().forward(*features, **settings)
+        found: Pooled = super().forward(*features, **settings)
         joined = found.vectors.flatten(1).to(self.neck.weight.dtype)
         with torch.autocast(joined.device.type, enabled=False):
             behind: Tensor = self.neck(joined)
@@ -84,28 +84,11 @@ class MeanNeck(Necked, MeanPooling):
 
 NECKED: Mapping[str, tuple[type[nn.Module], tuple[str, ...]]] = MappingProxyType(
     {
-        "representative-neck": (
-            RepresentativeNeck,
-            ("width", "count", "select", "refine", "weights", "temperature", "negative", "detach"),
-        ),
+        "representative-neck": (RepresentativeNeck, ("width", *SETTINGS)),
         "bilinear-neck": (BilinearNeck, ("width", "channels", "count")),
         "branch-neck": (BranchNeck, ("width", "channels", "classes")),
         "mean-neck": (MeanNeck, ("width",)),
     }
 )
-"""By name, each with its settings, which are its attributes, too: as `poolings.POOLINGS`."""
-
-
-def with_neck(pooling: nn.Module, width: int) -> Necked:
-    """A pooling with a fresh neck behind it, in eval mode, and a copy of the pooling's own weights.
-
-    Args:
-        pooling: without a neck, of a kind that `NECKED` has with one.
-        width: C, channels of the features.
-    """
-    kind, settings = next(entry for entry in NECKED.values() if issubclass(entry[0], type(pooling)))
-    own = {name: getattr(pooling, name) for name in settings if name != "width"}
-    made = kind(width=width, **own)
-    assert isinstance(made, Necked)
-    made.load_state_dict(pooling.state_dict(), strict=False)
-    return made.eval()
+"""By name, each with its settings, which are its attributes, too: as `poolings.POOLINGS`. The weights of a pooling are
+drawn as those of the same without a neck."""

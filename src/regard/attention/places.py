@@ -55,7 +55,7 @@ class Places:
         norms = _norms(columns)
         finite = norms.detach().isfinite().all(dim=1)
         if not torch.compiler.is_compiling():
-            _check_values(features, norms, inside, finite | (on_nan == "propagate"))
+            _check_values(features, norms, inside, torch.ones_like(finite) if on_nan == "propagate" else finite)
         floor = NEGLIGIBLE * norms.detach().where(inside, 0).amax(dim=1, keepdim=True)
         alive = inside & (norms > floor)
         return cls(columns, inside, norms, torch.where(alive, 1 / norms.where(alive, 1), 0), floor, finite)

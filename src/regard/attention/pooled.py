@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from regard.attention.places import fine
+
 
 @dataclass(frozen=True)
 class Pooled:
@@ -35,11 +37,10 @@ class Pooled:
             maps: what is shown of the weights.
         """
         with torch.autocast(features.device.type, enabled=False):
-            fine = features.to(torch.promote_types(features.dtype, torch.float32))
-            places = fine.shape[2] * fine.shape[3]
-            vectors = weights.to(fine).flatten(2) @ fine.flatten(2).transpose(1, 2) / places
-            norms = torch.linalg.vector_norm(fine.detach(), dim=1)
-        shown = maps.to(fine)
+            columns = fine(features).flatten(2)
+            vectors = weights.to(columns).flatten(2) @ columns.transpose(1, 2) / columns.shape[2]
+            norms = torch.linalg.vector_norm(columns.detach(), dim=1).unflatten(1, features.shape[2:])
+        shown = maps.to(norms)
         return cls(vectors.to(features.dtype), shown, (shown > 0).flatten(2).any(dim=2), norms)
 
     def joined(self) -> Tensor:

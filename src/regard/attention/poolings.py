@@ -12,7 +12,7 @@ from regard.attention.bilinear import BilinearPooling
 from regard.attention.branch import BranchPooling
 from regard.attention.neck import NECKED
 from regard.attention.pooled import MeanPooling
-from regard.attention.representative import RepresentativePooling
+from regard.attention.representative import SETTINGS, RepresentativePooling
 from regard.errors import UnsupportedError
 
 PoolingName = Literal["representative", "bilinear", "branch", "mean"]
@@ -20,10 +20,7 @@ PoolingName = Literal["representative", "bilinear", "branch", "mean"]
 
 POOLINGS: Mapping[str, tuple[type[nn.Module], tuple[str, ...]]] = MappingProxyType(
     {
-        "representative": (
-            RepresentativePooling,
-            ("count", "select", "refine", "weights", "temperature", "negative", "detach"),
-        ),
+        "representative": (RepresentativePooling, SETTINGS),
         "bilinear": (BilinearPooling, ("channels", "count")),
         "branch": (BranchPooling, ("channels", "classes")),
         "mean": (MeanPooling, ()),

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention.choosing import Select, chosen
-from regard.attention.places import NEGLIGIBLE, OnNaN, Places, fine, first
+from regard.attention.places import NEGLIGIBLE, OnNaN, Places, first
 from regard.attention.pooled import Pooled
+from regard.attention.settings import is_number
 from regard.errors import LayerError, UnsupportedError
 
 Weights = Literal["sum", "softmax"]
 Negative = Literal["clamp", "signed", "error"]
+
+SETTINGS = ("count", "select", "refine", "weights", "temperature", "negative", "detach")
+"""Of `RepresentativePooling`."""
 
 EVEN = 0.1
 """Standard deviation of norms, as a share of their mean, below which the most active place is an accident."""
@@ -177,34 +181,7 @@ class RepresentativePooling(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        shown = ("count", "select", "refine", "weights", "temperature", "negative", "detach")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
-
-
-def rank_shares(vectors: Tensor, weight: Tensor) -> Tensor:
-    """What each representative adds to each class's logit of a linear head: W_c,k · v_k.
-
-    Exact: over ranks the shares and the bias sum to the logit.
-
-    Args:
-        vectors: (B, K, C).
-        weight: (classes, K · C), the head's, which reads `Representatives.joined()`.
-
-    Returns:
-        (B, K, classes), float32 at least.
-
-    Raises:
-        UnsupportedError: a head of another width.
-    """
-    count, width = vectors.shape[1:]
-    if weight.dim() != 2 or weight.shape[1] != count * width:
-        raise UnsupportedError(
-            "the head does not read these vectors",
-            came=f"weights {tuple(weight.shape)} for vectors {tuple(vectors.shape)}",
-            expected=f"(classes, {count * width})",
-        )
-    with torch.autocast(vectors.device.type, enabled=False):
-        return torch.einsum("bkc,tkc->bkt", fine(vectors), fine(weight).unflatten(1, (count, width)))
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in SETTINGS)
 
 
 def norm_variation(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -262,7 +239,7 @@ def _check_settings(
     for name, value, known in words:
         if value not in get_args(known):
             raise UnsupportedError(f"no such {name}", came=repr(value), expected=", ".join(get_args(known)))
-    if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+    if not (is_number(temperature) and temperature > 0):
         raise UnsupportedError("a temperature is a number above zero", came=repr(temperature))
 
 

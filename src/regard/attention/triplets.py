@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from regard.attention.places import fine
+from regard.attention.settings import is_number
 from regard.errors import UnsupportedError
 
 
@@ -37,9 +39,9 @@ def hardest_triplets(embeddings: Tensor, persons: Tensor, margin: float = 0.3) -
             expected="(b, D) and (b,)",
         )
     with torch.autocast(embeddings.device.type, enabled=False):
-        fine = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        points = fine(embeddings)
         # the faster way by a product loses near pairs to rounding
-        distances = torch.cdist(fine, fine, compute_mode="donot_use_mm_for_euclid_dist")
+        distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
         same = persons[:, None] == persons
         own = same & ~torch.eye(len(persons), dtype=torch.bool, device=persons.device)
         farthest = distances.masked_fill(~own, -math.inf).amax(dim=1)
@@ -55,5 +57,5 @@ def check_margin(margin: float) -> None:
     Raises:
         UnsupportedError: it is not a number from 0 on.
     """
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
+    if not (is_number(margin) and margin >= 0):
         raise UnsupportedError("a margin is a distance", came=repr(margin), expected="a number from 0 on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ def parameters_of(name: str) -> int | None:
 
 def description(classifier: Classifier) -> dict[str, Any]:
     """Output, frame, the methods that explain it, and its layers: the anatomy, the last feature map, all."""
-    from dataclasses import asdict
-
     from regard.models.layers import tappable
 
     return {
@@ -62,10 +61,13 @@ def in_words(described: dict[str, Any]) -> str:
 
 
 def _pooled_in_words(pooled: dict[str, Any]) -> str:
-    strides = pooled["strides"] and f"; strides {', '.join(map(str, pooled['strides']))}"
+    finer = "".join(
+        f"; strides {', '.join(map(str, each['strides']))}{', dilated' if each['dilation'] else ''}"
+        for each in pooled["finer"]
+    )
     return (
         f"{pooled['count']} vectors by {pooled['pooling']} pooling of {pooled['layer']}, a grid of"
-        f" {'×'.join(map(str, pooled['grid']))}{strides or ''}{', dilated' if pooled['dilation'] else ''}"
+        f" {'×'.join(map(str, pooled['grid']))}{finer}"
     )
 
 
@@ -121,8 +123,7 @@ def _representatives(classifier: Classifier) -> dict[str, Any] | None:
         "count": network.pooling.count,
         "grid": classifier.grid,
         "layer": network.features.layer,
-        "strides": classifier.strides,
-        "dilation": classifier.dilation,
+        "finer": [asdict(change) for change in classifier.backbone_source.finer],
         "settings": settings,
     }
 

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from regard.attention.representative import EVEN, RepresentativePooling, Representatives
+from regard.attention.pooled import Pooled
+from regard.attention.representative import EVEN, RepresentativePooling
 from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer, Found, OnNaN
 from regard.explainers.rank_sums import shares_of
@@ -23,6 +24,7 @@ from regard.ranks import Ranks
 from regard.targets import Output
 
 AS_A_WAY_TO_LOOK = "the classifier does not decide by representatives: these show what its last features hold"
+DRAWN = "places are drawn at random, so the order of the ranks says nothing of activity"
 ACCIDENT = f"norms vary by less than {EVEN:.0%} of their mean, so which places come first is an accident"
 
 
@@ -34,8 +36,9 @@ class BRNPA(Explainer):
     a_k alone says what is alike, not how active it is, so it is never shown alone; the product is of floats. The map is
     that of one rank, or of all: the same for every target, since which places represent a picture hangs on no class.
     All ranks are in `Explanation.ranks`, with what each adds to the score of a target, exactly: of a class W_k · v_k,
-    which with the head's bias sum to the logit; of a `Similarity` or `Concept` v_k · r_k, for a cosine over ‖v‖ ‖r‖,
-    which sum to it; of a `Difference` the difference of these. `Explanation.rank_figure` draws them.
+    which with the head's bias sum to the logit; of a `Similarity` or `Concept` v_k · r_k, for a cosine over ‖v‖ ‖r‖, by
+    ranks, as episodes are decided, over K ‖v_k‖ ‖r_k‖, which sum to it; of a `Difference` the difference of these.
+    `Explanation.rank_figure` draws them.
 
     A `BRNPAClassifier` decides by its representatives. Any other classifier does not: of its last features they are
     looked for as a way to look, with a note, and without shares. On a finer grid by `regard.models.high_resolution`.
@@ -103,9 +106,9 @@ class BRNPA(Explainer):
         shown = _shown(maps, self.rank)[:, None].expand(-1, max(1, len(question.targets)), -1, -1)
         return Found(shown, output, ranks=ranks)
 
-    def _represented(self, pixels: Tensor) -> tuple[Representatives, Output, Tensor]:
-        """Representatives, the answer, and which of them are of numbers, (B,)."""
-        found: Representatives
+    def _represented(self, pixels: Tensor) -> tuple[Pooled, Output, Tensor]:
+        """What is pooled, the answer, and which pictures are of numbers, (B,)."""
+        found: Pooled
         if isinstance(self.classifier, BRNPAClassifier):
             found, output = self.classifier.represent(pixels)
         else:
@@ -115,7 +118,7 @@ class BRNPA(Explainer):
             found, output = self.pooling(self.features.maps(tensor, pixels), on_nan="propagate"), answered
         return found, output, found.norms.flatten(1).isfinite().all(dim=1)
 
-    def _shares(self, question: Question, output: Output, found: Representatives) -> Tensor | None:
+    def _shares(self, question: Question, output: Output, found: Pooled) -> Tensor | None:
         """(B, T, K); None where the classifier does not decide by representatives, or nothing was asked."""
         if not isinstance(self.classifier, BRNPAClassifier) or not question.targets:
             return None
@@ -140,7 +143,8 @@ class BRNPA(Explainer):
         if even and not isinstance(self.classifier, BRNPAClassifier):  # which warns by itself
             warnings.warn(ACCIDENT, stacklevel=2)
         said = ((even, ACCIDENT), (named, "all that is active resembles earlier ranks, so nothing new is shown by"))
-        return tuple(f"{words}: {', '.join(found)}" for found, words in said if found)
+        drawn = (DRAWN,) if self.pooling.select == "random" else ()
+        return (*drawn, *(f"{words}: {', '.join(found)}" for found, words in said if found))
 
 
 def _shown(maps: Tensor, rank: int | str) -> Tensor:

@@ -16,8 +16,9 @@ def shares_of(question: Question, output: Output, vectors: Tensor, weight: Tenso
     """A score that is a product of the joined vectors with a direction d, and a constant, by parts: d_k · v_k.
 
     So are logits of a linear head, with d a row of its weights and the bias for a constant; products and cosines with
-    an embedding r, with d = r or r / (‖v‖ ‖r‖); and differences of such scores. Exact: the parts and the constant sum
-    to the score. NaN for any other target: a probability is no sum, and of a function it is not known.
+    an embedding r, with d = r or r / (‖v‖ ‖r‖), or by ranks d_k = r_k / (K ‖v_k‖ ‖r_k‖); and differences of such
+    scores. Exact: the parts and the constant sum to the score. NaN for any other target: a probability is no sum, and
+    of a function it is not known.
 
     Args:
         question: T targets for B images.
@@ -44,7 +45,7 @@ def _direction(target: Target, output: Output, weight: Tensor | None) -> Tensor 
         first, second = (_direction(part, output, weight) for part in (target.first, target.second))
         return None if first is None or second is None else first - second
     if isinstance(target, Similarity):
-        return _towards(target.reference, target.measure == "cosine", output)
+        return _towards(target.reference, target.measure != "dot", output)
     if isinstance(target, Concept):
         return _towards(target.direction, target.measure == "cosine", output)
     indices = None if weight is None else target.indices(output)
@@ -52,10 +53,12 @@ def _direction(target: Target, output: Output, weight: Tensor | None) -> Tensor 
 
 
 def _towards(reference: Tensor, cosine: bool, output: Output) -> Tensor:
-    """An embedding (K · C,) as the direction for each image; for cosines divided by both lengths."""
+    """An embedding (K · C,) as the direction for each image; of a cosine also by ranks (K, C), of their mean."""
     embedding = fine(embedding_of(output))
-    reference = reference.to(embedding).expand_as(embedding)
+    reference = reference.to(embedding)
     if not cosine:
-        return reference
-    length: Tensor = torch.linalg.vector_norm(embedding, dim=1, keepdim=True).clamp(min=1e-8)
-    return functional.normalize(reference, dim=1, eps=1e-8) / length
+        return reference.expand_as(embedding)
+    ranks = reference.reshape(-1, reference.shape[-1])  # (1, K · C), or (K, C)
+    own = embedding.unflatten(1, ranks.shape)
+    lengths: Tensor = torch.linalg.vector_norm(own, dim=2, keepdim=True).clamp(min=1e-8)
+    return (functional.normalize(ranks, dim=1, eps=1e-8) / lengths / len(ranks)).flatten(1)

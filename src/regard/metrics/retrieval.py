@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -32,17 +33,17 @@ class Shown:
 
     Attributes:
         embeddings: (n, D).
-        persons: who is seen on each.
-        cameras: which took each.
+        persons: who is seen on each, names or whole numbers.
+        cameras: which took each, the same.
 
     Raises:
-        MetricError: they are not equally many, or there are none.
+        MetricError: they are not equally many, or there are none; or persons or cameras that cannot be compared.
         NotFiniteError: NaN or infinity in an embedding.
     """
 
     embeddings: Tensor
-    persons: Sequence[str]
-    cameras: Sequence[str]
+    persons: Sequence[str | int]
+    cameras: Sequence[str | int]
 
     def __post_init__(self) -> None:
         counts = (len(self.embeddings), len(self.persons), len(self.cameras))
@@ -51,6 +52,13 @@ class Shown:
                 "every picture has an embedding, a person and a camera",
                 came=f"embeddings {tuple(self.embeddings.shape)}, {counts[1]} persons, {counts[2]} cameras",
                 expected="(n, D) and n each, at least one",
+            )
+        unnamed = [who for who in (*self.persons, *self.cameras) if not isinstance(who, str | Integral)]
+        if unnamed:
+            raise MetricError(
+                "persons and cameras are names or whole numbers",
+                came=f"{unnamed[0]!r:.60}",
+                remedy="of tensors and arrays: .tolist()",
             )
         wrong = (~self.embeddings.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
         if wrong:
@@ -167,7 +175,7 @@ def _units(shown: Shown) -> Tensor:
 
 def _equal(queries: Shown, gallery: Shown, name: str) -> Tensor:
     """(Q, G) bool: which pairs have the same person, or camera."""
-    known: dict[str, int] = {}
+    known: dict[str | int, int] = {}
     one, other = (
         torch.tensor([known.setdefault(value, len(known)) for value in getattr(shown, name)])
         for shown in (queries, gallery)

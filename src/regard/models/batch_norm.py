@@ -11,9 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from regard.errors import NotFiniteError, PixelsError
 from regard.models.classifier import Classifier, finite_images
-from regard.models.high_resolution import Subject, rewrapped
+from regard.models.high_resolution import Subject
 from regard.models.networks import unwrapped
 from regard.models.taps import untouched
+from regard.models.weights import of_other_weights
 
 
 def remeasured(subject: Subject, pixels: Tensor, batch: int = 32) -> Subject:
@@ -43,8 +44,10 @@ def remeasured(subject: Subject, pixels: Tensor, batch: int = 32) -> Subject:
         measured: nn.Module = copy.deepcopy(network)
         with untouched(measured):
             _measure(measured, pixels.tensor_split(min(-(-len(pixels) // batch), len(pixels) // 2)))
-    called = subject.name if isinstance(subject, Classifier) else ""
-    return rewrapped(subject, measured, f"{called}, batch norm of {len(pixels)} pictures")
+    if not isinstance(subject, Classifier):
+        return measured
+    name = f"{subject.name}, batch norm of {len(pixels)} pictures"
+    return of_other_weights(subject, measured, copy.deepcopy(subject.head), name)
 
 
 def _measure(network: nn.Module, parts: Sequence[Tensor]) -> None:

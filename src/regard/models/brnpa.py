@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from regard.attention.representative import RepresentativePooling, Representatives, norm_variation
-from regard.errors import ClassifierError, LayerError
+from regard.attention.pooled import MeanPooling, Pooled
+from regard.attention.poolings import pooling_called
+from regard.attention.representative import RepresentativePooling, norm_variation
+from regard.errors import ClassifierError, LayerError, UnsupportedError
 from regard.labels import Outputs
 from regard.models import passes
 from regard.models.classifier import Classifier, Precision
@@ -19,10 +22,9 @@ from regard.models.files import Source
 from regard.models.head import HeadForm, backbone_of
 from regard.models.high_resolution import high_resolution
 from regard.models.networks import in_fast_layout
-from regard.models.patch_stride import cuts_patches
 from regard.models.pooled import PooledNetwork, last_features
 from regard.models.preparation import Preparation
-from regard.models.strides import has_depthwise
+from regard.models.saved import save_classifier
 from regard.models.transformer import Tokens
 from regard.targets import Output
 
@@ -37,15 +39,16 @@ class BRNPAClassifier(Classifier):
     It is a `Classifier` to everything else: `network` is a `PooledNetwork`, `head` a linear layer on K · C, the
     embedding the joined vectors. The backbone given is copied, without its own classification layer where that is
     known, and never altered; what is trained is the copy, whose parameters require gradients where the given ones do.
+    Networks that BR-NPA is compared with are of this class, too: they decide by the vectors of another `pooling`.
 
     Args:
         backbone: the classifier whose network, preparation, precision and, in a file, source are taken on. Of a
-            `BRNPAClassifier` its backbone, as it was trained.
+            `BRNPAClassifier` its backbone, as it was trained, on its grid.
         labels: one name per class. Needed where no head is given.
-        count: K; published 3.
+        count: K; published 3. Another pooling has its own.
         strides: of the last layers that shrink the grid, see `high_resolution`: (1, 1) for maps of four times the
             sides, as published for the student; of a transformer pixels from one patch to the next. None: the
-            backbone's own grid, as published for the teacher.
+            backbone's grid, as published for the teacher.
         dilation: of `high_resolution`, only with strides. Default: where there are depthwise convolutions.
         layer: dotted path, in the backbone, of the layer whose output is pooled. Default: see `last_features`.
         dropout: share of the joined vectors that is set to zero in training; published 0.
@@ -54,16 +57,18 @@ class BRNPAClassifier(Classifier):
         outputs: what the logits mean; see `Classifier`.
         name: for results. Default: the backbone's, with the grid if it is finer, and "BR-NPA".
         seed: of the head's first weights, and of select="random".
-        **pooling: settings of `RepresentativePooling`: select, refine, weights, temperature, negative, detach.
+        pooling: makes another pooling of features of so many channels; see `pooling_called`. Default: representatives.
+        **settings: of representatives: select, refine, weights, temperature, negative, detach; see
+            `RepresentativePooling`.
 
     Attributes:
-        strides, dilation: as asked for, and as taken.
-        source: None, since no architecture of that name has such a network; what the backbone was built from is
-            `backbone_source`.
+        source: None, since no architecture of that name has such a network; what the backbone was built from, and how
+            its grid was made finer, is `backbone_source`.
 
     Raises:
         ClassifierError: neither labels nor a head, a head that does not read these vectors, dilation without strides.
-        UnsupportedError: settings or strides that there are not, or a network without a grid of last features.
+        UnsupportedError: settings or strides that there are not, settings of another pooling, or a network without a
+            grid of last features.
         LayerError: no such layer, or one that gives neither a grid nor tokens.
     """
 
@@ -85,29 +90,30 @@ class BRNPAClassifier(Classifier):
         outputs: Outputs = "softmax",
         name: str | None = None,
         seed: int = 0,
-        **pooling: Any,
+        pooling: Callable[[int], nn.Module] | None = None,
+        **settings: Any,
     ) -> None:
         if strides is None and dilation is not None:
             raise ClassifierError(
                 "nothing is dilated where no stride changes", came=f"dilation={dilation!r}, no strides"
             )
+        if pooling is not None and settings:
+            raise UnsupportedError("another pooling has settings of its own", came=", ".join(settings))
         bare = _bare(backbone)
-        dilated = strides is not None and _dilated(bare.module, dilation)
         with torch.inference_mode(False):  # made in it, weights could never be trained
-            fine = bare if strides is None else high_resolution(bare, strides, dilation=dilated)
+            fine = bare if strides is None else high_resolution(bare, strides, dilation=dilation)
             module = in_fast_layout(copy.deepcopy(bare.module) if strides is None else fine.module)
-            features, found = last_features(fine, layer), RepresentativePooling(count, **pooling)
-            network = PooledNetwork(module, features, found, dropout, seed)
-            width = _width(network, bare.preparation, bare.precision)
+            features = last_features(fine, layer)
+            channels = _width(PooledNetwork(module, features, MeanPooling()), bare.preparation, bare.precision)
+            found = pooling_called("representative", count=count, **settings) if pooling is None else pooling(channels)
+            network, width = PooledNetwork(module, features, found, dropout, seed), cast(int, found.count) * channels
             head = (_drawn(width, labels, bias, seed) if head is None else copy.deepcopy(head)).to(bare.device)
         _check_head(head, width)
         self._complete(
-            network,
+            network.to(bare.device),
             bare.preparation,
             head=head,
-            source=bare.source,
-            strides=strides,
-            dilation=dilated,
+            source=fine.source,
             labels=labels,
             outputs=outputs,
             name=name or fine.name + _OWN_NAME,
@@ -116,7 +122,14 @@ class BRNPAClassifier(Classifier):
 
     @classmethod
     def of(
-        cls, network: PooledNetwork, preparation: Preparation, *, head: nn.Module, precision: Precision, **parts: Any
+        cls,
+        network: PooledNetwork,
+        preparation: Preparation,
+        *,
+        head: nn.Module,
+        precision: Precision,
+        grid: tuple[int, int] | None = None,
+        **parts: Any,
     ) -> BRNPAClassifier:
         """A classifier of parts that are there already, none of them copied: what `regard.load` makes of a file.
 
@@ -125,14 +138,22 @@ class BRNPAClassifier(Classifier):
             preparation: how photos become its input.
             head: linear, on K · C.
             precision: of the passes; see `Classifier`.
-            **parts: strides, dilation, and source, what the backbone was built from; labels, outputs and name.
+            grid: (h, w) that its maps must have. Default: any.
+            **parts: source, what the backbone was built from; labels, outputs and name.
 
         Raises:
-            ClassifierError: the head does not read these vectors, or the parts do not run.
+            ClassifierError: the head does not read these vectors, the grid is another, or the parts do not run.
         """
         _check_head(head, _width(network, preparation, precision))
         made = cls.__new__(cls)
         made._complete(network, preparation, head=head, precision=precision, **parts)
+        if grid not in (None, made.grid):
+            raise ClassifierError(
+                f"the maps of {made.name} are of another grid than they were",
+                came="{}×{}".format(*made.grid),
+                expected="{}×{}".format(*grid),
+                remedy="give the backbone as it was before its grid was made finer, at its own strides",
+            )
         return made
 
     def _complete(
@@ -142,16 +163,12 @@ class BRNPAClassifier(Classifier):
         *,
         head: nn.Module,
         source: Source | None,
-        strides: int | Sequence[int] | None,
-        dilation: bool,
         **settings: Any,
     ) -> None:
         tokens = network.features.tokens
         blocks = None if tokens is None else dict(zip(_within(tokens.blocks), _within(tokens.attentions), strict=True))
         super().__init__(network.eval(), preparation, head=head.eval(), tokens=blocks, **settings)
         self.backbone_source = source or Source("", {})
-        self.strides = None if strides is None else (strides,) if isinstance(strides, int) else tuple(strides)
-        self.dilation = dilation
         self._looked_at = False
 
     @functools.cached_property
@@ -170,8 +187,8 @@ class BRNPAClassifier(Classifier):
     def backbone(self) -> Classifier:
         """The backbone as it is now, its weights shared: a classifier of the embeddings that it had by itself.
 
-        Its source is known where it has the strides that it was built with. Of a teacher it is what a student begins
-        with: BRNPAClassifier(teacher.backbone, labels, strides=(1, 1)), or BRNPAClassifier(teacher, …).
+        Of a teacher it is what a student begins with: BRNPAClassifier(teacher.backbone, labels, strides=(1, 1)), or
+        BRNPAClassifier(teacher, …).
         """
         tokens = self.network.features.tokens
         return Classifier(
@@ -181,7 +198,7 @@ class BRNPAClassifier(Classifier):
             name=self.name.removesuffix(_OWN_NAME),
             precision=self.precision,
             tokens=None if tokens is None else dict(zip(tokens.blocks, tokens.attentions, strict=True)),
-            source=self.backbone_source if self.strides is None else None,
+            source=self.backbone_source,
         )
 
     @functools.cached_property
@@ -191,8 +208,22 @@ class BRNPAClassifier(Classifier):
             found, _ = self._represented(self.picture())
         return found.maps.shape[2], found.maps.shape[3]
 
-    def represent(self, pixels: Tensor) -> tuple[Representatives, Output]:
-        """One pass without checks, as `respond`: what represents each picture, and logits with embeddings.
+    def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write one file that `regard.load(path)` reads: backbone, pooling, head, labels and preparation.
+
+        Args:
+            path: ends in .safetensors.
+            about: origin, training, measured accuracy: JSON values for people.
+
+        Raises:
+            ClassifierError: representatives selected by a function, or a path of another ending.
+        """
+        save_classifier(self, path, about or {})
+
+    def represent(self, pixels: Tensor) -> tuple[Pooled, Output]:
+        """One pass without checks, as `respond`: what is pooled of each picture, and logits with embeddings.
+
+        What is pooled are `Representatives`, with their places, unless the pooling is another.
 
         The first pictures that are seen outside training show whether places differ in activity at all; where they
         hardly do, a warning says so once (see `norm_variation`).
@@ -207,8 +238,8 @@ class BRNPAClassifier(Classifier):
             norm_variation(finite[:, None])
         return found, output
 
-    def _represented(self, pixels: Tensor) -> tuple[Representatives, Output]:
-        found: list[Representatives] = []
+    def _represented(self, pixels: Tensor) -> tuple[Pooled, Output]:
+        found: list[Pooled] = []
         handle = self.network.pooling.register_forward_hook(lambda _, __, given: found.append(given))
         try:
             output = self.respond(pixels)
@@ -230,13 +261,8 @@ def _bare(backbone: Classifier) -> Classifier:
     return backbone if backbone.width is None else backbone_of(backbone)
 
 
-def _dilated(network: nn.Module, dilation: bool | None) -> bool:
-    """What `high_resolution` does by default, so that a file need not rely on what the default is."""
-    return not cuts_patches(network) and has_depthwise(network) if dilation is None else bool(dilation)
-
-
 def _width(network: PooledNetwork, preparation: Preparation, precision: Precision) -> int:
-    """K · C, by one pass."""
+    """K · C of its vectors, by one pass."""
     width = Classifier(network, preparation, outputs="embedding", precision=precision).width
     assert width is not None
     return width
@@ -254,7 +280,7 @@ def _check_head(head: object, width: int) -> None:
 
 def _drawn(width: int, labels: Sequence[str] | None, bias: bool, seed: int) -> nn.Linear:
     """A head with torch's usual random weights; the caller's random numbers stay as they are."""
-    if not labels or isinstance(labels, str):
+    if not isinstance(labels, Sequence) or isinstance(labels, str) or not labels:
         raise ClassifierError("a head needs classes", came=f"labels={labels!r:.60}", expected="labels=[…], or head=…")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -157,13 +157,13 @@ def _from_file(
     """The classifier of a file, as its header describes it."""
     header = read_header(path)
     preparation, named = Preparation(**header.preparation), labels or header.labels
-    source = Source(header.architecture, header.arguments, header.removed)
+    source = header.source
     with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten, so the caller's draws stay what they are
         if header.head is not None:
             network, head = restored(path, header, build, own)
             offer = Offer(network, preparation, source, named, header.outputs, head)
             pooled = header.pooled
-            make = pooled and partial(BRNPAClassifier.of, strides=pooled["strides"], dilation=pooled["dilation"])
+            make = pooled and partial(BRNPAClassifier.of, grid=tuple(pooled["grid"]))
             return _ready(
                 offer, outputs, header.name, device, precision, trained_in=header.precision, make=make or Classifier
             )

@@ -79,7 +79,7 @@ class Classifier:
         self.name = name or type(self.module).__name__
         self.precision = precision
         self._tokens = tokens
-        self.source = source
+        self.source: Source | None = source
         self._check_arguments(outputs)
         self._head_layer = None if head is not None else own_head(self.module)
         self.outputs: Outputs = outputs or ("embedding" if self._headless() else "softmax")

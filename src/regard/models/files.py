@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,20 @@ from regard.models.safetensors_header import read_safetensors_header
 FORMAT = "regard.classifier"
 FORMAT_VERSION = 3
 """2: heads apart from their backbone, whose weights are then named "head.…" and "network.…"; 3: heads without a bias,
-and pooled networks, whose backbone's weights are then named "network.backbone.…"."""
+finer grids, and pooled networks, whose backbone's weights are then named "network.backbone.…"."""
+
+
+@dataclass(frozen=True)
+class Finer:
+    """What `high_resolution` did to a network.
+
+    Attributes:
+        strides: as it takes them.
+        dilation: whether it dilated.
+    """
+
+    strides: tuple[int, ...]
+    dilation: bool
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,13 @@ class Source:
             regard cannot build.
         arguments: for its builder, as JSON values.
         removed: dotted path of the layer that was made an identity afterwards: its own classification layer.
+        finer: how its grid was made finer, one time after the other.
     """
 
     architecture: str
     arguments: Mapping[str, Any]
     removed: str | None = None
+    finer: tuple[Finer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,9 @@ class Header:
         removed: the layer that was made an identity; see `Source`.
         head: fields of `HeadForm`, where the head is apart from the network.
         precision: of the passes; see `Classifier`.
-        pooled: fields of `PooledForm`, where the network is a backbone with representatives; architecture, arguments
-            and removed are then the backbone's.
+        pooled: fields of `PooledForm`, where the network is a backbone with representatives; architecture, arguments,
+            removed and finer are then the backbone's.
+        finer: fields of each `Finer` of `Source`, where there are some.
     """
 
     name: str
@@ -68,6 +84,22 @@ class Header:
     head: Mapping[str, Any] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     pooled: Mapping[str, Any] | None = None
+    finer: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def source(self) -> Source:
+        """What the network, or the backbone, was built from.
+
+        Raises:
+            ClassifierError: a finer grid that cannot be.
+        """
+        try:
+            finer = tuple(Finer(tuple(each["strides"]), each["dilation"]) for each in self.finer or ())
+        except (TypeError, KeyError) as reason:
+            raise FileFormatError(
+                "a file cannot be read: its header is damaged", came=f"finer={self.finer!r:.200}"
+            ) from reason
+        return Source(self.architecture, self.arguments, self.removed, finer)
 
 
 def write_classifier(path: Path, header: Header, weights: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar, overload
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from regard.errors import ClassifierError, RegardError, UnsupportedError
 from regard.models.classifier import Classifier
+from regard.models.files import Finer, Source
 from regard.models.networks import unwrapped
 from regard.models.patch_stride import cuts_patches, patch_of, set_patch_stride
+from regard.models.pooled import PooledNetwork
 from regard.models.strides import Step, has_depthwise, ran, set_strides, steps_of
 from regard.models.taps import Place, read, untouched
 
@@ -47,15 +50,23 @@ def high_resolution(
         frame: (H, W) in pixels of pictures for a network alone. A classifier knows its own.
 
     Returns:
-        A classifier, with the grid in its name and a hash of its own, whose `source` is None, since no architecture of
-        that name has these strides; or a network.
+        A classifier, with the grid in its name and a hash of its own, whose `source` says how it became finer; or a
+        network.
 
     Raises:
-        UnsupportedError: strides that are not there, that cannot be changed, or with which the network does not run.
+        UnsupportedError: strides that are not there, that cannot be changed, or with which the network does not run; or
+            a pooled network, whose grid is made finer before its head is.
         ClassifierError: strides that are no whole numbers, or a network that does not run on the frame.
     """
+    if dilation not in (None, True, False):
+        raise ClassifierError("filters are dilated or not", came=f"dilation={dilation!r}", expected="True or False")
     network = subject.module if isinstance(subject, Classifier) else unwrapped(subject)
     called = subject.name if isinstance(subject, Classifier) else type(network).__name__
+    if isinstance(network, PooledNetwork):
+        raise UnsupportedError(
+            f"the grid of {called} is made finer where its backbone is pooled",
+            remedy="BRNPAClassifier(classifier, classifier.labels, strides=…, head=classifier.head)",
+        )
     picture = subject.picture() if isinstance(subject, Classifier) else _picture(network, frame)
     with torch.inference_mode(False):
         changed: nn.Module = copy.deepcopy(network)
@@ -66,12 +77,12 @@ def high_resolution(
         "frame=(H, W) says what it takes",
     )
     steps = steps_of(changed, layers, called)
-    table = None
     if cuts_patches(changed):
-        table = _finer_patches(changed, steps, strides, dilation, called)
+        change, table = _finer_patches(changed, steps, strides, dilation, called)
     else:
-        wanted = _wanted(steps, (1, 1) if strides is None else strides, called)
-        set_strides(changed, layers, steps, wanted, dilated=has_depthwise(changed) if dilation is None else dilation)
+        asked = _whole_numbers((1, 1) if strides is None else strides)
+        change, table = Finer(asked, has_depthwise(changed) if dilation is None else dilation), None
+        set_strides(changed, layers, steps, _wanted(steps, asked, called), dilated=change.dilation)
     grid = _tried(
         lambda: _grid(changed, steps[-1], picture),
         UnsupportedError,
@@ -79,21 +90,18 @@ def high_resolution(
         "another part of it may rely on the grid: take other strides, or layers without a fixed size",
     )
     _check_weights(network, changed, table)
-    return rewrapped(subject, changed, f"{called}, {grid[0]}×{grid[1]}")
+    return _of(subject, changed, f"{called}, {grid[0]}×{grid[1]}", change)
 
 
 @overload
-def rewrapped(subject: Classifier, network: nn.Module, name: str) -> Classifier: ...
+def _of(subject: Classifier, network: nn.Module, name: str, change: Finer) -> Classifier: ...
 @overload
-def rewrapped(subject: nn.Module, network: nn.Module, name: str) -> nn.Module: ...
-def rewrapped(subject: Classifier | nn.Module, network: nn.Module, name: str) -> Classifier | nn.Module:
-    """What the subject is, of another network: that network, or a classifier with a copy of the head and all else.
-
-    The anatomy of a transformer is found anew, from blocks of the same names. No source says how the network is built.
-    """
+def _of(subject: nn.Module, network: nn.Module, name: str, change: Finer) -> nn.Module: ...
+def _of(subject: Classifier | nn.Module, network: nn.Module, name: str, change: Finer) -> Classifier | nn.Module:
+    """The finer network, of a classifier in one with a copy of its head; its blocks are the same, and seen anew."""
     if not isinstance(subject, Classifier):
         return network
-    tokens = subject.tokens
+    source, tokens = subject.source or Source("", {}), subject.tokens
     return Classifier(
         network,
         subject.preparation,
@@ -103,6 +111,7 @@ def rewrapped(subject: Classifier | nn.Module, network: nn.Module, name: str) ->
         name=name,
         precision=subject.precision,
         tokens=None if tokens is None else dict(zip(tokens.blocks, tokens.attentions, strict=True)),
+        source=replace(source, finer=(*source.finer, change)),
     )
 
 
@@ -112,7 +121,7 @@ def _finer_patches(
     strides: int | Sequence[int] | None,
     dilation: bool | None,
     called: str,
-) -> str | None:
+) -> tuple[Finer, str | None]:
     """Give the patches of a transformer another stride, in place; the name of its table of positions, if it changed."""
     if dilation:
         raise UnsupportedError(
@@ -126,16 +135,17 @@ def _finer_patches(
             came=f"strides={strides}",
             expected=f"one number, at most {patch}",
         )
-    return None if stride == patch else set_patch_stride(network, steps[0], stride, called)
+    return Finer((stride,), dilation=False), None if stride == patch else set_patch_stride(
+        network, steps[0], stride, called
+    )
 
 
-def _wanted(steps: Sequence[Step], strides: int | Sequence[int], called: str) -> list[int]:
+def _wanted(steps: Sequence[Step], asked: tuple[int, ...], called: str) -> list[int]:
     """The stride of every step: those asked for the last ones, the others as they are."""
-    asked = _whole_numbers(strides)
     if len(asked) > len(steps):
         raise UnsupportedError(
             f"{called} shrinks its grid less often" if steps else f"no layer of {called} shrinks a grid",
-            came=f"strides={tuple(asked)}",
+            came=f"strides={asked}",
             expected=f"at most {len(steps)}: {'; '.join(map(str, steps))}" if steps else None,
         )
     unchanged, last = steps[: len(steps) - len(asked)], steps[len(steps) - len(asked) :]
@@ -143,20 +153,20 @@ def _wanted(steps: Sequence[Step], strides: int | Sequence[int], called: str) ->
         if step.stride % stride:
             raise UnsupportedError(
                 f"{called} cannot move by {stride} where it moves by {step.stride}",
-                came=f"strides={tuple(asked)}",
+                came=f"strides={asked}",
                 expected=f"divisors of the last strides: {'; '.join(map(str, last))}",
                 remedy="if all are 1 already, its grid cannot be finer without new layers" if stride == 1 else None,
             )
     return [*(step.stride for step in unchanged), *asked]
 
 
-def _whole_numbers(strides: int | Sequence[int]) -> list[int]:
+def _whole_numbers(strides: int | Sequence[int]) -> tuple[int, ...]:
     listed = [strides] if isinstance(strides, int) else list(strides) if isinstance(strides, (tuple, list)) else []
     if not listed or not all(isinstance(each, int) and not isinstance(each, bool) and each > 0 for each in listed):
         raise ClassifierError(
             "strides are whole numbers from 1 on", came=f"strides={strides!r}", expected="for example (1, 1)"
         )
-    return listed
+    return tuple(listed)
 
 
 def _tried(call: Callable[[], Result], error: type[RegardError], problem: str, remedy: str) -> Result:

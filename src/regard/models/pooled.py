@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from regard.attention.pooled import Pooled
 from regard.attention.representative import RepresentativePooling
+from regard.attention.settings import is_number
 from regard.errors import LayerError, UnsupportedError
 from regard.images import check_seed, seed_of
 from regard.models import passes
@@ -43,7 +44,7 @@ class PooledNetwork(nn.Module):
         self, backbone: nn.Module, features: Features, pooling: nn.Module, dropout: float = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        if not (is_number(dropout) and 0 <= dropout < 1):
             raise UnsupportedError("dropout is a share", came=repr(dropout), expected="from 0, and below 1")
         check_seed(seed)
         self.backbone, self.features, self.pooling, self.seed = backbone, features, pooling, seed
@@ -103,6 +104,8 @@ def last_features(classifier: Classifier, layer: str | None = None) -> Features:
         UnsupportedError: no layer is named and the network has neither.
         LayerError: the named layer does not exist, or its output is neither a grid nor tokens.
     """
+    if layer is not None and not isinstance(layer, str):
+        raise LayerError("a layer is named by its dotted path", came=repr(layer))
     if layer is not None:
         return _named(classifier, layer)
     if classifier.tokens is not None:

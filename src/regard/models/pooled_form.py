@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
 
 from regard.attention.poolings import described, pooling_called
 from regard.errors import ClassifierError
-from regard.models.brnpa import BRNPAClassifier
 from regard.models.features import Features
-from regard.models.high_resolution import high_resolution
 from regard.models.pooled import PooledNetwork
 from regard.models.taps import At, Place, find_layer
 from regard.models.transformer import Tokens
+
+if TYPE_CHECKING:
+    from regard.models.brnpa import BRNPAClassifier
 
 Channels = Literal["first", "last"]
 
 
 @dataclass(frozen=True)
 class PooledForm:
-    """The steps from a backbone as it was built to a `PooledNetwork`.
+    """The steps from a backbone to a `PooledNetwork`.
 
     Attributes:
-        strides: of `high_resolution`, or None for the backbone's own grid.
-        dilation: of `high_resolution`.
+        grid: (h, w) of its maps, by which a backbone of other strides is told.
         layer: dotted path, in the backbone, of the layer at which its features stand.
         at: whether they are its input or its output.
         channels: which axis of that tensor they are; see `Features`.
@@ -36,8 +36,7 @@ class PooledForm:
         seed: of `PooledNetwork`.
     """
 
-    strides: Sequence[int] | None
-    dilation: bool
+    grid: Sequence[int]
     layer: str
     at: At
     channels: Channels
@@ -46,20 +45,17 @@ class PooledForm:
     dropout: float
     seed: int
 
-    def build(self, backbone: nn.Module, frame: tuple[int, int]) -> PooledNetwork:
-        """The pooled network of a backbone at its own strides, which becomes part of it where no stride changes.
+    def build(self, backbone: nn.Module) -> PooledNetwork:
+        """The pooled network of a backbone, which becomes part of it.
 
         Args:
-            backbone: of the architecture that the form belongs to, with any weights.
-            frame: (H, W) of prepared pixels.
+            backbone: of the architecture that the form belongs to, its grid as fine, with any weights.
 
         Raises:
             RegardError: what it does not go with, or settings that there are not.
             TypeError, KeyError, AttributeError: values of a kind that the form does not have.
         """
         self._check()
-        if self.strides is not None:
-            backbone = high_resolution(backbone, self.strides, dilation=self.dilation, frame=frame)
         find_layer(backbone, self.layer)
         tokens = None if self.tokens is None else _tokens(self.tokens)
         features = Features(Place(self.layer, self.at), self.channels, tokens)
@@ -68,7 +64,7 @@ class PooledForm:
 
     def _check(self) -> None:
         right = {
-            "dilation": type(self.dilation) is bool,
+            "grid": len(self.grid) == 2 and all(type(side) is int for side in self.grid),
             "layer": isinstance(self.layer, str),
             "at": self.at in get_args(At),
             "channels": self.channels in get_args(Channels),
@@ -94,8 +90,7 @@ def form_of_pooled(classifier: BRNPAClassifier) -> PooledForm:
             expected='"norm" or "random"',
         )
     return PooledForm(
-        strides=classifier.strides,
-        dilation=classifier.dilation,
+        grid=classifier.grid,
         layer=place.layer,
         at=place.at,
         channels=network.features.channels,

@@ -21,7 +21,7 @@ from regard.errors import UnsupportedError
 from regard.images import check_seed
 from regard.models import passes
 from regard.models.classifier import Classifier
-from regard.models.weights import named_weights
+from regard.models.weights import named_weights, of_other_weights
 
 Part = Literal["head", "last block", "all"]
 
@@ -163,20 +163,14 @@ def _chosen(classifier: Classifier, part: Part) -> Sequence[Stage]:
 
 
 def _redrawn(classifier: Classifier, chosen: Sequence[Stage], seed: int, name: str) -> Classifier:
-    """A copy of the classifier with the weights of some stages shuffled, and all else that it knows of itself kept.
-
-    So a classifier with representatives stays one, and an anatomy is not looked for among shuffled weights.
-    """
+    """A copy of the classifier with the weights of some stages shuffled."""
     with torch.inference_mode(False), torch.no_grad():
         network, head = copy.deepcopy((classifier.module, classifier.head))
         weights = dict(named_weights(network=network, head=head))
         for weight in (weight for stage in chosen for weight in stage.weights):
             order = torch.randperm(weights[weight].numel(), generator=_draw(weight, seed)).to(weights[weight].device)
             weights[weight].copy_(weights[weight].flatten()[order].view_as(weights[weight]))
-    other = copy.copy(classifier)
-    other.network = other.module = network
-    other.head, other.name = head, name
-    return other
+    return of_other_weights(classifier, network, head, name)
 
 
 def _draw(name: str, seed: int) -> torch.Generator:

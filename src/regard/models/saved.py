@@ -7,20 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from regard.errors import ClassifierError, FileFormatError, RegardError
-from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.models.files import Header, Source, fill, read_weights, write_classifier
 from regard.models.head import HeadForm, form_of
+from regard.models.high_resolution import high_resolution
 from regard.models.networks import unwrapped
 from regard.models.pooled import PooledNetwork
 from regard.models.pooled_form import PooledForm, form_of_pooled
 from regard.models.preparation import Preparation
+
+if TYPE_CHECKING:
+    from regard.models.brnpa import BRNPAClassifier
 
 _NETWORK, _HEAD = "network.", "head."
 
@@ -45,8 +48,8 @@ def save_classifier(classifier: Classifier, path: str | Path, about: Mapping[str
     if classifier.head is None:
         raise ClassifierError(f"{classifier.name} has no head apart from its network")
     source, pooled = classifier.source or Source("", {}), None
-    if isinstance(classifier, BRNPAClassifier):
-        source, pooled = classifier.backbone_source, asdict(form_of_pooled(classifier))
+    if hasattr(classifier, "backbone_source"):  # a BRNPAClassifier, whose `save` is made of this
+        source, pooled = classifier.backbone_source, asdict(form_of_pooled(cast("BRNPAClassifier", classifier)))
     header = Header(
         name=classifier.name,
         architecture=source.architecture,
@@ -59,6 +62,7 @@ def save_classifier(classifier: Classifier, path: str | Path, about: Mapping[str
         head=asdict(form_of(classifier.head)),
         precision=classifier.precision,
         pooled=pooled,
+        finer=[asdict(change) for change in source.finer] or None,
     )
     parts = ((_NETWORK, classifier.module), (_HEAD, classifier.head))
     weights = {f"{part}{name}": tensor for part, module in parts for name, tensor in module.state_dict().items()}
@@ -74,13 +78,13 @@ def restored(
         path: the file.
         header: what it says.
         build: makes a network of a source, with random weights.
-        own: a network of one's own that regard cannot build, at its own strides; a copy of it is filled.
+        own: a network of one's own that regard cannot build, before its grid was made finer; a copy of it is filled.
 
     Raises:
         ClassifierError: the network is one's own and was not given, or the weights are not its.
         FileFormatError: the header's head is none, or its representatives are not what the head reads.
     """
-    source = Source(header.architecture, header.arguments, header.removed)
+    source = header.source
     if own is None and not source.architecture:
         raise ClassifierError(
             f"regard did not build the network in {str(path)!r}, so it cannot build it again",
@@ -90,8 +94,7 @@ def restored(
     network = build(source) if own is None else copy.deepcopy(unwrapped(own))
     if source.removed is not None:
         _remove(network, source.removed, path)
-    if header.pooled is not None:
-        network = _pooled(network, header, path)
+    network = _formed(network, header, path)
     _fill(network, _part(weights, _NETWORK), path)
     head = _head(header, path)
     _fill(head, _part(weights, _HEAD), path)
@@ -111,23 +114,32 @@ def _remove(network: nn.Module, layer: str, path: Path) -> None:
         ) from reason
 
 
-def _pooled(backbone: nn.Module, header: Header, path: Path) -> PooledNetwork:
-    """The backbone with what stands between it and the head; ranks that cannot be what the head reads are refused."""
+def _formed(network: nn.Module, header: Header, path: Path) -> nn.Module:
+    """The network, its grid as fine as it was, with what stands between it and the head where that is a pooling."""
     try:
-        form = PooledForm(**(header.pooled or {}))
-        network = form.build(backbone, Preparation(**header.preparation).frame)
-        count, width = form.pooling.get("count", 1), HeadForm(**(header.head or {})).width
-        fits = width % count == 0
+        for change in header.source.finer:
+            frame = Preparation(**header.preparation).frame
+            network = high_resolution(network, change.strides, dilation=change.dilation, frame=frame)
+        return network if header.pooled is None else _pooled(network, header, path)
+    except FileFormatError:
+        raise
     except RegardError as reason:
         raise ClassifierError(
             f"the network is not that of {str(path)!r}, or the header is damaged",
             came=f"{reason.problem}: {reason.came}" if reason.came else reason.problem,
-            expected="the backbone trained on, at its own strides",
+            expected="the backbone trained on, before its grid was made finer",
         ) from reason
     except (TypeError, KeyError, AttributeError, RuntimeError) as reason:
         came = f"{reason}: pooled={header.pooled!r:.300}"
         raise FileFormatError(f"the header of {str(path)!r} is damaged", came=came) from reason
-    if not fits:
+
+
+def _pooled(backbone: nn.Module, header: Header, path: Path) -> PooledNetwork:
+    """The backbone with its pooling; ranks that cannot be what the head reads are refused."""
+    form = PooledForm(**(header.pooled or {}))
+    network = form.build(backbone)
+    count, width = form.pooling.get("count", 1), HeadForm(**(header.head or {})).width
+    if width % count:
         raise FileFormatError(
             f"the header of {str(path)!r} is damaged", came=f"{count} vectors for a head of {width} numbers"
         )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from regard.models.classifier import Classifier
+
+Some = TypeVar("Some", bound="Classifier")
 
 
 def named_weights(**parts: nn.Module | None) -> Iterator[tuple[str, Tensor]]:
@@ -37,6 +44,17 @@ def state(weights: Mapping[str, Tensor]) -> tuple[object, ...]:
     values = [_spread(tensor) for tensor in weights.values()]
     with torch.no_grad():
         return (*counted, torch.cat(values).cpu().numpy().tobytes() if values else b"")
+
+
+def of_other_weights(classifier: Some, network: nn.Module, head: nn.Module | None, name: str) -> Some:
+    """The classifier with another network of the same layers, and all else that it knows of itself kept.
+
+    So a classifier with representatives stays one, and an anatomy is not looked for again.
+    """
+    other = copy.copy(classifier)
+    other.network = other.module = network
+    other.head, other.name = head, name
+    return other
 
 
 def blame_for_nan(weights: Mapping[str, Tensor]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from regard.labels import Outputs
+
+AnyFigure = TypeVar("AnyFigure")
 
 DRAWS = 1000
 """Of the bootstrap."""
@@ -42,6 +44,12 @@ class Figure:
     chance: float
     r_squared: float | None = None
     shown: int | None = None
+
+
+def figure_of_words(kind: type[AnyFigure], words: Mapping[str, Any]) -> AnyFigure:
+    """A figure of a kind from what `dataclasses.asdict` made of it, after JSON."""
+    interval = words["interval"]
+    return kind(**{**words, "interval": None if interval is None else tuple(interval)})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 from PIL import Image
@@ -13,7 +13,7 @@ from PIL import Image
 from regard.errors import ClassifierError, UnsupportedError
 from regard.images import Photo
 from regard.training.labelled import Label
-from regard.training.split import check_share
+from regard.training.split import check_choosing, check_share
 
 
 def check_listed(photos: Sequence[Photo]) -> None:
@@ -22,7 +22,7 @@ def check_listed(photos: Sequence[Photo]) -> None:
     Raises:
         UnsupportedError: not a list of photos.
     """
-    if isinstance(photos, (str, os.PathLike, Image.Image, np.ndarray)):
+    if isinstance(photos, (str, os.PathLike, Image.Image, np.ndarray)) or not isinstance(photos, Sized):
         raise UnsupportedError(
             "a training takes a list of photos",
             came=f"{photos!r:.200}",
@@ -57,16 +57,15 @@ def check_labelled(
         ClassifierError: labels, marks or shares that do not fit.
     """
     check_listed(photos)
+    if not isinstance(labels, Sized):
+        raise ClassifierError("labels are a list", came=f"{labels!r:.60}", expected="one label a photo")
     if len(photos) != len(labels):
         raise ClassifierError("every photo has its label", came=f"{len(photos)} photos, {len(labels)} labels")
     if isinstance(held_out, (int, float)):
         check_share(held_out)
     elif len(held_out) != len(photos):
         raise ClassifierError("every photo is held out or not", came=f"{len(photos)} photos, {len(held_out)} marks")
-    if isinstance(choosing, bool) or not isinstance(choosing, (int, float)) or not 0 <= choosing < 1:
-        raise ClassifierError(
-            f"the epoch is chosen by a share of the {parted}", came=repr(choosing), expected="from 0, and below 1"
-        )
+    check_choosing(choosing, parted)
 
 
 def warn_of_unreadable(unreadable: Sequence[tuple[str, str]]) -> None:

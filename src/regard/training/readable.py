@@ -54,10 +54,10 @@ def check_any_readable(readable: int, reasons: Iterable[str]) -> None:
 
 def listed_by_name(photos: Sequence[Photo], reasons: Mapping[int, str]) -> dict[str, str]:
     """Photo → why it cannot be read, from places."""
-    return {called(photos[place]): reason for place, reason in sorted(reasons.items())}
+    return {name_of(photos[place]): reason for place, reason in sorted(reasons.items())}
 
 
-def called(photo: Photo) -> str:
+def name_of(photo: Photo) -> str:
     """What a photo is called where it is told of."""
     return f"{photo!s:.200}"
 

@@ -19,6 +19,18 @@ def check_share(share: float) -> None:
         raise ClassifierError("held_out is a share of the photos", came=f"{share!r}", expected="above 0, below 1")
 
 
+def check_choosing(share: float, parted: str) -> None:
+    """Refuse a share, of what `parted` names, by which no epoch could be chosen, or nothing left to train on.
+
+    Raises:
+        ClassifierError: it is no number from 0 on and below 1.
+    """
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+        raise ClassifierError(
+            f"the epoch is chosen by a share of the {parted}", came=repr(share), expected="from 0, and below 1"
+        )
+
+
 def held_out_marks(fingerprints: Sequence[str], strata: Sequence[str], share: float, draw: str) -> list[bool]:
     """Which photos are held out: of every stratum its share, at least one where it has two different photos.
 

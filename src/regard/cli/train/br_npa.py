@@ -16,8 +16,9 @@ from regard.cli.train.task import TrainingTask
 from regard.cli.train.told import tell
 
 if TYPE_CHECKING:
+    from regard.errors import UnsupportedError
     from regard.models.classifier import Classifier
-    from regard.training import BRNPARecipe, Labelled
+    from regard.training import BRNPARecipe
 
 
 def br_npa(
@@ -77,9 +78,24 @@ def br_npa(
     optimizer: Annotated[Literal["adamw", "sgd"] | None, typer.Option(help="Default: the preset's.")] = None,
     rate: Annotated[float | None, typer.Option(help="The backbone's largest; default: the preset's.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Times that every photo is seen; default: the preset's.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Times that every photo is seen (few-shot: of --episodes; re-id: that every person is); default: the "
+            "preset's.",
+        ),
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Photos of a step; default: the preset's.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Photos of a step (few-shot: episodes; re-id: persons); default: the preset's."),
+    ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(
+            help="How photos differ from epoch to epoch: crop,flip,colour (default), some of them (crop,colour for "
+            "letters, which no mirror keeps), or none."
+        ),
+    ] = None,
     ways: Annotated[int | None, typer.Option(min=2, help="few-shot: classes of an episode; default 5.")] = None,
     shots: Annotated[
         int | None, typer.Option(min=1, help="few-shot: photos that a class is known by; default: the preset's.")
@@ -87,9 +103,7 @@ def br_npa(
     queries: Annotated[
         int | None, typer.Option(min=1, help="few-shot: photos of each class that are asked for; default 15.")
     ] = None,
-    episodes: Annotated[
-        int | None, typer.Option(min=1, help="few-shot: of an epoch; a step's --batch are episodes, too.")
-    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="few-shot: of an epoch; default: the preset's.")] = None,
     scale: Annotated[float | None, typer.Option(help="few-shot: of the cosines; default: the preset's.")] = None,
     comparison: Annotated[
         Literal["prototypes", "cross-attention"] | None,
@@ -97,7 +111,7 @@ def br_npa(
     ] = None,
     per_person: Annotated[
         int | None,
-        typer.Option("--per-person", min=2, help="re-id: photos of a person in a step, whose --batch are persons."),
+        typer.Option("--per-person", min=2, help="re-id: photos of a person in a step; default 4."),
     ] = None,
     margin: Annotated[float | None, typer.Option(help="re-id: of the triplets; default 0.3.")] = None,
     frame: Annotated[
@@ -113,18 +127,19 @@ def br_npa(
         ),
     ] = None,
     held_out: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--held-out",
-            help="Share of photos (few-shot: of classes) kept for the figures, where the source has no split.",
+            help="Share of photos (few-shot: of classes) kept for the figures, where the source has no split; default "
+            "0.2. Not in re-id, whose source has one.",
         ),
-    ] = 0.2,
+    ] = None,
     choosing: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Share of the others by which the epoch is chosen; 0, and always in re-id: the last is kept."
+            help="Share of the others by which the epoch is chosen; default 0.2; 0: the last is kept, as in re-id."
         ),
-    ] = 0.2,
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights for a timm: classifier, safetensors or plain torch.")
     ] = None,
@@ -151,12 +166,12 @@ def br_npa(
     """
     from regard.runs import check_run_folder
     from regard.training.processes import Processes, own_device
-    from regard.training.split import check_share
 
     check_out(out, force)
     folder = run or Path("regard-runs") / f"train-br-npa-{out.stem}"
     check_run_folder(folder)
-    check_share(held_out)
+    chosen = _task(task)
+    shares = _shares(chosen.shares, task, {"held_out": held_out, "choosing": choosing})
     _check_sources(classifier, weights, teacher, distilled=temperature is not None or share is not None)
     given = {
         "pooling": pooling,
@@ -185,25 +200,28 @@ def br_npa(
         "margin": margin,
         "frame": _numbers("frame", frame, ",") if frame is not None else None,
     }
-    chosen = _task(task)
-    asked = {name: value for name, value in given.items() if value is not None}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if augmentation is not None:
+        changes = [] if augmentation == "none" else listed([augmentation])
+        asked["augmentation"] = chosen.recipes[preset].augmentation.of_these(changes)
     recipe = _recipe(chosen.recipes[preset], asked, task)
-    labelled = chosen.read(photos)
+    found = chosen.read(photos)
     taught, start = _classifiers(classifier, teacher, weights, own_device(device))
     common: dict[str, Any] = {
         "teacher": taught,
         "recipe": recipe,
-        "held_out": held_out if labelled.held_out is None else labelled.held_out,
-        "choosing": choosing,
+        **shares,
+        **chosen.split(found),
         "seed": seed,
         "accumulate": accumulate,
         **({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}),
     }
     told = Processes.of(start.device).main
-    trained = _trained(chosen, start, labelled, common, folder, force, told)
+    trained = _trained(chosen, start, found, common, folder, force, told)
     if not told:
         return
     trained.save(out)
+    chosen.drawn(trained, found, folder)
     tell(trained, chosen.told(trained, teacher), out, folder, as_json)
     raise typer.Exit(1 if trained.unreadable else 0)
 
@@ -246,18 +264,42 @@ def _recipe(preset: BRNPARecipe, asked: Mapping[str, Any], task: str) -> BRNPARe
     """
     from dataclasses import fields, replace
 
-    from regard.errors import UnsupportedError
-
     known = {each.name for each in fields(preset)}
     if foreign := [name for name in asked if name not in known]:
         option = {"photos": "per-person"}.get(foreign[0], foreign[0])
-        raise UnsupportedError(f"--{option} does nothing with --task {task}", remedy="leave it out")
+        raise _idle(option, f"--task {task}")
     recipe = replace(preset, **asked)
     idle = [name for name in ("select", "refine") if name in asked and recipe.pooling != "representative"]
     idle += ["count"] if "count" in asked and recipe.pooling in ("branch", "mean") else []
     if idle:
-        raise UnsupportedError(f"--{idle[0]} does nothing with --pooling {recipe.pooling}", remedy="leave it out")
+        raise _idle(idle[0], f"--pooling {recipe.pooling}")
     return recipe
+
+
+def _shares(usual: Mapping[str, float], task: str, asked: Mapping[str, float | None]) -> dict[str, Any]:
+    """Of what training does not see: those asked for, else as usual with the task.
+
+    Raises:
+        UnsupportedError: a share that the task has not.
+        ClassifierError: a number that is no share.
+    """
+    from regard.training.split import check_choosing, check_share
+
+    given = {name: share for name, share in asked.items() if share is not None}
+    if foreign := given.keys() - usual.keys():
+        raise _idle(min(foreign).replace("_", "-"), f"--task {task}")
+    shares = {**usual, **given}
+    if shares:
+        check_share(shares["held_out"])
+        check_choosing(shares["choosing"], "photos, of few-shot of the classes")
+    return shares
+
+
+def _idle(option: str, beside: str) -> UnsupportedError:
+    """What is said of an option that would change nothing."""
+    from regard.errors import UnsupportedError
+
+    return UnsupportedError(f"--{option} does nothing with {beside}", remedy="leave it out")
 
 
 def _numbers(option: str, text: str, between: str) -> tuple[int, ...]:
@@ -289,7 +331,7 @@ def _classifiers(
 def _trained(
     task: TrainingTask,
     start: Classifier,
-    labelled: Labelled,
+    found: Any,
     common: dict[str, Any],
     folder: Path,
     force: bool,
@@ -298,10 +340,12 @@ def _trained(
     """Train, or go on, with what it will cost said first; `told` is whether this process is the one that says it."""
     progress: dict[str, Any] = {}
     if told:
-        a_step = task.announce(start, labelled, common)
-        progress = {"tracked": watched(0.3, a_step), "heard": heard(epoch_in_words, common["recipe"].epochs)}
+        a_step = task.announce(start, found, common)
+        progress = {"tracked": watched(0.3, a_step)}
+        if "choosing" in common:  # else no epoch has figures
+            progress["heard"] = heard(epoch_in_words, common["recipe"].epochs)
 
     def training() -> Any:
-        return task.fit(start, labelled.photos, labelled.labels, **common, **progress, run=folder, force=force)
+        return task.fit(start, *task.given(found), **common, **progress, run=folder, force=force)
 
     return stoppable(training, told)

@@ -32,19 +32,19 @@ def few_shot() -> TrainingTask:
 def _announce(start: Classifier, labelled: Labelled, common: Mapping[str, Any]) -> float:
     """Say recipe, classes, episodes, passes and time; seconds of a step."""
     from regard.training.brnpa.plan import Plan
+    from regard.training.embeddings import fingerprint
+    from regard.training.few_shot.class_parts import class_split
     from regard.training.targets import answers_of
 
-    recipe, teacher, held_out = common["recipe"], common["teacher"], common["held_out"]
-    names = answers_of(labelled.labels, "softmax").names
+    recipe, teacher = common["recipe"], common["teacher"]
+    answers = answers_of(labelled.labels, "softmax")
+    names, marks = answers.names, [fingerprint(photo) for photo in labelled.photos]
+    split = class_split(answers, marks, common["held_out"], common["choosing"], common["seed"])
+    split.check(recipe.ways)
+    apart, inner = len(split.examined), len(split.chosen_by)
     network = Plan.of(start, None, names, recipe, common["seed"]).classifier
     height, width = network.network.read(network.picture()).shape[2:]
     announce(recipe_in_words(recipe, network.name, (height, width), teacher is not None))
-    apart = (
-        round(held_out * len(names))
-        if isinstance(held_out, float)
-        else len({label for label, here in zip(labelled.labels, held_out, strict=True) if here})
-    )
-    inner = round(common["choosing"] * (len(names) - apart))
     own, taught = pass_seconds(network), 0.0 if teacher is None else pass_seconds(teacher)
     shown = recipe.ways * (recipe.shots + recipe.queries)  # photos of an episode
     trained = recipe.epochs * recipe.episodes
@@ -54,7 +54,7 @@ def _announce(start: Classifier, labelled: Labelled, common: Mapping[str, Any]) 
     a_step: float = (trained * shown * (3 * own + taught + 0.01) + looks * (own + taught + 0.01)) / steps
     forwards = (1 if teacher is None else 2) * (trained * shown + looks)
     announce(
-        f"classes: {len(names)}, of which about {apart} held out and {inner} to choose by; episodes: {trained} of "
+        f"classes: {len(names)}, of which {apart} held out and {inner} to choose by; episodes: {trained} of "
         f"{recipe.ways} classes by {recipe.shots}, {recipe.queries} asked for; decided by {recipe.comparison}; steps: "
         f"{steps}; forward passes: about {forwards}, {trained * shown} of them with gradients; about "
         f"{steps * a_step + 0.01 * len(labelled.photos):.0f} s in all"

@@ -19,7 +19,8 @@ def recipe_in_words(recipe: BRNPARecipe, name: str, grid: tuple[int, int], taugh
         f"recipe: {name}: {recipe.pooling} pooling of {grid[0]}×{grid[1]} places, maps {recipe.maps}"
         + (f" ({ablated})" if ablated else "")
         + f"{distilled}; dropout {recipe.dropout:g}; batch norm {recipe.batch_norm}; {recipe.optimizer} at rate "
-        f"{recipe.rate:g}; epochs {recipe.epochs}; batch {recipe.batch}"
+        f"{recipe.rate:g}; epochs {recipe.epochs}; batch {recipe.batch}; augmentation "
+        + (", ".join(recipe.augmentation.changes) or "none")
     )
 
 

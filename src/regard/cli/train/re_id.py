@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,71 +19,64 @@ if TYPE_CHECKING:
 
 FEW_QUERIES = 30
 """Queries below which figures are a rough guide."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Sightings as the command hands photos on.
-
-    Attributes:
-        photos: the sightings.
-        labels: none: each sighting has its person.
-        held_out: which are not trained on, as the source says.
-    """
-
-    photos: tuple[Sighting, ...]
-    labels: tuple[()]
-    held_out: tuple[bool, ...]
+DRAWN = 5
+"""Matches of a query that are drawn."""
 
 
 def re_id() -> TrainingTask:
-    """The task."""
+    """The task. Its source says what is held out, and nothing is chosen by."""
+    from regard.training.reid.fit import fit_reid
     from regard.training.reid.recipe import REID_RECIPES
 
-    return TrainingTask(REID_RECIPES, _fit, _announce, _told, _read)
+    return TrainingTask(
+        REID_RECIPES, fit_reid, _announce, _told, _read, lambda seen: (seen,), lambda _: {}, shares={}, drawn=_drawn
+    )
 
 
-def _read(source: Path) -> Seen:
+def _read(source: Path) -> tuple[Sighting, ...]:
     from regard.training.reid.sightings import check_sightings, read_sightings
 
     sightings = read_sightings(source)
     check_sightings(sightings)
-    return Seen(sightings, (), tuple(sighting.split != "train" for sighting in sightings))
+    return sightings
 
 
-def _fit(start: Classifier, photos: tuple[Sighting, ...], _: object, **settings: Any) -> TrainedReid:
-    """`fit_reid`: the source says what is held out, nothing is chosen by, and no epoch has figures."""
-    from regard.training.reid.fit import fit_reid
-
-    for name in ("held_out", "choosing", "heard"):
-        settings.pop(name, None)
-    return fit_reid(start, photos, **settings)
-
-
-def _announce(start: Classifier, seen: Seen, common: Mapping[str, Any]) -> float:
+def _announce(start: Classifier, seen: Sequence[Sighting], common: Mapping[str, Any]) -> float:
     """Say recipe, persons, photos, steps, passes and time; seconds of a step."""
     from regard.training.reid.plan import ReidPlan
     from regard.training.reid.sightings import of_use
 
     recipe, teacher = common["recipe"], common["teacher"]
-    learnt, queries, gallery = (of_use(seen.photos, use) for use in ("train", "query", "gallery"))
+    learnt, queries, gallery = (of_use(seen, use) for use in ("train", "query", "gallery"))
     names = sorted({sighting.identity for sighting in learnt})
-    network = ReidPlan.of(start, teacher, names, recipe, common["seed"]).classifier
+    plan = ReidPlan.of(start, teacher, names, recipe, common["seed"])
+    network = plan.classifier
     height, width = network.network.read(network.picture()).shape[2:]
     announce(recipe_in_words(recipe, network.name, (height, width), teacher is not None))
     own, taught = pass_seconds(network), 0.0 if teacher is None else pass_seconds(teacher)
-    steps, shown = -(-len(names) // recipe.batch), len(names) * recipe.photos
+    steps, shown = plan.settings(1).steps_an_epoch(len(names)), len(names) * recipe.photos
     # a pass with gradients to all weights costs about three
     a_step: float = shown * (3 * own + taught + 0.01) / steps
-    looks = 2 * (len(queries) + len(gallery))
+    looks = 2 * (len(queries) + len(gallery)) + len(gallery) + 1 + 1 + DRAWN  # as figures, and to be drawn
     forwards = (1 if teacher is None else 2) * recipe.epochs * shown
     announce(
         f"persons: {len(names)} to learn, in {len(learnt)} photos, {recipe.photos} of each a step, margin "
         f"{recipe.margin:g}; {len(queries)} queries in a gallery of {len(gallery)}; steps: {recipe.epochs * steps}; "
         f"forward passes: {forwards + looks}, {recipe.epochs * shown} of them with gradients; about "
-        f"{recipe.epochs * steps * a_step + looks * (own + 0.01) + 0.01 * len(seen.photos):.0f} s in all"
+        f"{recipe.epochs * steps * a_step + looks * (own + 0.01) + 0.01 * len(seen):.0f} s in all"
     )
     return a_step
+
+
+def _drawn(trained: TrainedReid, seen: Sequence[Sighting], folder: Path) -> None:
+    """What the first query that can be answered finds, with the maps."""
+    from regard.training.readable import name_of
+    from regard.training.reid.matches import answerable, draw_found
+
+    known = [each for each in seen if name_of(each.photo) not in trained.unreadable]
+    file = folder / "matches.png"
+    draw_found(trained.classifier, known, answerable(known)[0], DRAWN).savefig(file)
+    announce(f"what the first query finds, and by which places: {file}")
 
 
 def _told(trained: TrainedReid, _: Path | None) -> Told:

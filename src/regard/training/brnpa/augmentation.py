@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from regard.attention.settings import is_number
 from regard.errors import UnsupportedError
 from regard.images import Photo
 from regard.models.preparation import Preparation
 
 _GREY = (0.299, 0.587, 0.114)
 """How light red, green and blue are (ITU-R 601)."""
+
+CHANGES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"crop": {"crop": False}, "flip": {"flip": False}, "colour": {"brightness": 0.0, "saturation": 0.0}}
+)
+"""What a person can choose of an augmentation, by name, and what each is where it is left out."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Augmentation:
             published 0.5. No grey picture changes.
 
     Raises:
-        UnsupportedError: a brightness or saturation that is no number from 0 to 1.
+        UnsupportedError: a crop or flip that is neither true nor false, a brightness or saturation that is no number
+            from 0 to 1.
     """
 
     crop: bool = True
@@ -38,10 +48,36 @@ class Augmentation:
     saturation: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("crop", "flip"):
+            value = getattr(self, name)
+            if type(value) is not bool:
+                raise UnsupportedError(f"{name} is done or not", came=repr(value), expected="True or False")
         for name in ("brightness", "saturation"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            if not (is_number(value) and 0 <= value <= 1):
                 raise UnsupportedError(f"{name} changes by a share", came=repr(value), expected="from 0 to 1")
+
+    def of_these(self, changes: Sequence[str]) -> Augmentation:
+        """The same of some `CHANGES` alone; of none the photo is as the classifier is used.
+
+        Raises:
+            UnsupportedError: no such change.
+        """
+        if unknown := [change for change in changes if change not in CHANGES]:
+            raise UnsupportedError(
+                "photos are not changed so", came=", ".join(unknown), expected=f"some of {', '.join(CHANGES)}; or none"
+            )
+        left_out = [without for change, without in CHANGES.items() if change not in changes]
+        return replace(self, **{name: value for without in left_out for name, value in without.items()})
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The `CHANGES` that it makes, by name."""
+        return tuple(
+            change
+            for change, without in CHANGES.items()
+            if any(getattr(self, name) != value for name, value in without.items())
+        )
 
     def __call__(self, photo: Photo, preparation: Preparation, seed: int) -> Tensor:
         """A prepared picture (1, channels, H, W), by the draws of one seed: whatever else is drawn or shown.

@@ -78,7 +78,7 @@ class Classification:
         trainee: what is trained, on its device.
         teacher: whose answers are learnt, too; it stays as it is. None for none.
         part: photos, marks of their content, and classes.
-        preparation_of: the classifier whose preparation and device are taken.
+        subject: the classifier whose preparation and device are taken.
         recipe: how.
         seed: of crops, flips and colours, which hang on a photo's content and the epoch alone.
 

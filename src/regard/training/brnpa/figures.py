@@ -14,7 +14,7 @@ from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.targets import at_least_float32
 from regard.training.brnpa.classification import Trainee
-from regard.training.figures import Figure, HeldOut, examined
+from regard.training.figures import Figure, HeldOut, examined, figure_of_words
 from regard.training.parts import Part
 from regard.training.readable import BATCH
 
@@ -40,17 +40,12 @@ class Worth:
         """The inverse of `dataclasses.asdict`, after JSON."""
         held_out = dict(words["held_out"])
         if held_out["overall"] is not None:
-            held_out["overall"] = _figure(held_out["overall"])
-        held_out["each"] = tuple(map(_figure, held_out["each"]))
+            held_out["overall"] = figure_of_words(Figure, held_out["overall"])
+        held_out["each"] = tuple(figure_of_words(Figure, each) for each in held_out["each"])
         held_out["unexamined"] = tuple(held_out["unexamined"])
         if held_out["confusion"] is not None:
             held_out["confusion"] = tuple(map(tuple, held_out["confusion"]))
-        return cls(HeldOut(**held_out), tuple(map(_figure, words["beside"])))
-
-
-def _figure(words: Mapping[str, Any]) -> Figure:
-    interval = words["interval"]
-    return Figure(**{**words, "interval": None if interval is None else tuple(interval)})
+        return cls(HeldOut(**held_out), tuple(figure_of_words(Figure, each) for each in words["beside"]))
 
 
 @dataclass(frozen=True)

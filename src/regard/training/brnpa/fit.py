@@ -12,11 +12,10 @@ from typing import Any
 from regard.images import Photo
 from regard.models.classifier import Classifier
 from regard.training.brnpa.figures import Worth, answered, epoch_figures, worth_of
-from regard.training.brnpa.plan import Plan
+from regard.training.brnpa.plan import Plan, warn_of_anew
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.brnpa.trained import CLASSIFIER, TrainedNetwork, read_back
 from regard.training.embeddings import fingerprint
-from regard.training.frozen import frozen
 from regard.training.given import check_labelled, warn_of_unreadable, words_of_labelled
 from regard.training.kept import Choice, Figures, epoch_rows, kept
 from regard.training.labelled import Label
@@ -79,14 +78,16 @@ def fit_brnpa(
 
     As published, in two trainings: first a teacher on the backbone's own grid; then, with `teacher=`, a student whose
     grid is finer (`recipe.strides`). A student that starts from its teacher (`start` and `teacher` the same) goes on
-    from its backbone, pooling and head; where its filters are not dilated, batch norm is measured anew before.
+    from its backbone, pooling and head, unless the recipe asks for another pooling, which a warning says; where its
+    filters are not dilated, batch norm is measured anew before.
 
     Photos are parted in three by their content, of each class alike: some are examined, and no choice sees them; of the
     others a share says which epoch is kept, the one with the least cross-entropy. What the photos are called and how
     they are ordered changes nothing. Device and precision are the start's.
 
     Args:
-        start: whose backbone is copied and trained; it stays as it is, in itself.
+        start: whose backbone is copied and trained; it stays as it is, in itself. Of a `BRNPAClassifier` settings of
+            representatives that no recipe has are taken on: weights, temperature, negative, detach.
         photos: paths, PIL images or uint8 arrays; those that cannot be read are left out, with a warning.
         labels: the name of each photo's class.
         teacher: a classifier of the same classes and preparation, frozen and in eval mode; it sees the very pixels that
@@ -133,11 +134,10 @@ def fit_brnpa(
     with ExitStack() as stack:
         training = stack.enter_context(kept(run, COMMAND, asked, force, processes.main))
         if training.finished:
-            about = read_back(training.folder / CLASSIFIER, trainee, "auxiliary")
+            about = read_back(training.folder / CLASSIFIER, trainee)
             worth, epochs = Worth.of_words(about), tuple(about["epochs"])
             return TrainedBRNPA(subject, about["training"], about["unreadable"], worth, epochs)
-        if teacher is not None:
-            stack.enter_context(frozen(teacher))
+        warn_of_anew(plan, processes.main)
         stack.enter_context(kept_for_the_caller(trainee))
         parts = parted(photos, marks, answers, subject.preparation, held_out, choosing, seed, tracked)
         _warn(parts, processes.main)

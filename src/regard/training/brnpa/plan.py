@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from regard.attention.poolings import described, pooling_called
+from regard.attention.poolings import POOLINGS, described, pooling_called
 from regard.errors import ClassifierError, UnsupportedError
 from regard.images import check_seed
 from regard.models.batch_norm import remeasured
@@ -19,7 +20,7 @@ from regard.training.brnpa.classification import Classification, Trainee
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.parts import Part
 from regard.training.schedules import one_cycle
-from regard.training.steps import Settings, seed_for
+from regard.training.steps import Settings, Task, seed_for
 
 MEASURED = 256
 """Photos, at most, on which batch norm is measured anew."""
@@ -40,7 +41,17 @@ class Plan:
         classifier: what is trained, with its first weights.
         trainee: its parts, and the auxiliary heads, on its device.
         start_hash, teacher_hash: of both as they must stay.
+        anew: why a start that has a pooling gave its backbone alone, in words; empty where it gave more.
     """
+
+    recipes: ClassVar[type[BRNPARecipe]] = BRNPARecipe
+    """What makes a recipe of this training."""
+    taught_by: ClassVar[type[Classifier]] = Classifier
+    """What a teacher is."""
+    ending: ClassVar[str] = ""
+    """Of the names of its poolings; see `pooling_called`."""
+    task_name: ClassVar[str] = ""
+    """What its networks are called besides their pooling."""
 
     start: Classifier
     teacher: Classifier | None
@@ -50,29 +61,115 @@ class Plan:
     trainee: Trainee
     start_hash: str
     teacher_hash: str | None
+    anew: tuple[str, ...]
 
     @classmethod
     def of(
         cls, start: Classifier, teacher: Classifier | None, names: Sequence[str], recipe: BRNPARecipe, seed: int
-    ) -> Plan:
+    ) -> Self:
         """Build the network and draw its first weights; refuse what would fail later.
+
+        Where start and recipe ask for the same network, it begins with the start's pooling and head. Settings of
+        representatives that no recipe has (weights, temperature, negative, detach) are always a start's own.
 
         Raises:
             UnsupportedError: settings, strides or a network that do not go together, or weights in half precision.
-            ClassifierError: a teacher of other classes, or that sees photos otherwise.
+            ClassifierError: a teacher of other classes, or that sees photos otherwise; or what is no classifier.
         """
+        cls.check(start, teacher, recipe)
         check_seed(seed)
+        begun = cls._begun(start, recipe)
         if teacher is not None:
-            _check_teacher(teacher, start, names)
-        classifier = _built(start, names, recipe, seed)
+            _check_teacher(teacher, begun, names)
+        of_start = start if isinstance(start, BRNPAClassifier) else None
+        classifier = cls._built(begun, of_start, names, recipe, seed)
         for weight in (*classifier.network.parameters(), *classifier.head.parameters()):
             weight.requires_grad_(True)
+        trainee = cls._trainee(classifier, recipe, seed).to(classifier.device)
+        differing = [] if of_start is None else _differing(classifier, of_start)
+        if of_start is not None and not differing:
+            classifier.network.pooling.load_state_dict(of_start.network.pooling.state_dict())
+            classifier.head.load_state_dict(of_start.head.state_dict())
+        height, width = classifier.network.read(classifier.picture()).shape[2:]
+        classifier.name = start.name + ("" if recipe.strides is None else f", {height}×{width}")
+        if of_start is None or differing:
+            classifier.name += f", {CALLED[recipe.pooling]}{cls.task_name}"
+        taught = None if teacher is None else teacher.hash
+        return cls(start, teacher, recipe, seed, classifier, trainee, start.hash, taught, tuple(differing))
+
+    @classmethod
+    def check(cls, start: Classifier, teacher: Classifier | None, recipe: BRNPARecipe) -> None:
+        """Refuse what is something else than it should be.
+
+        Raises:
+            ClassifierError: start or teacher is no classifier, or not of the kind that a teacher is here.
+            UnsupportedError: a recipe of another training.
+        """
+        given = [("start", start, Classifier), *([] if teacher is None else [("teacher", teacher, cls.taught_by)])]
+        for what, classifier, kind in given:
+            if not isinstance(classifier, kind):
+                raise ClassifierError(
+                    f"the {what} of this training is no {kind.__name__}",
+                    came=f"{getattr(classifier, 'name', classifier)!r:.100}",
+                    remedy="regard.load(…) reads one from its file",
+                )
+        if not isinstance(recipe, cls.recipes):
+            raise UnsupportedError(
+                "this training has another recipe", came=f"{recipe!r:.100}", expected=f"a {cls.recipes.__name__}"
+            )
+
+    @classmethod
+    def _begun(cls, start: Classifier, _: BRNPARecipe) -> Classifier:
+        """Whose backbone is copied, with its preparation."""
+        return start
+
+    @classmethod
+    def _built(
+        cls,
+        begun: Classifier,
+        of_start: BRNPAClassifier | None,
+        names: Sequence[str],
+        recipe: BRNPARecipe,
+        seed: int,
+    ) -> BRNPAClassifier:
+        """The network, its weights but the backbone's drawn from the seed."""
+        half = next((name for name, weight in begun.module.named_parameters() if weight.dtype != torch.float32), None)
+        if half is not None:
+            raise UnsupportedError(
+                "weights are trained in float32", came=f"{half!r} in another type", remedy="load it in float32"
+            )
+        kind = recipe.pooling + cls.ending
+        asked = {"count": recipe.count, "select": recipe.select, "refine": recipe.refine, "classes": len(names)}
+
+        def pooling(channels: int) -> nn.Module:
+            settings = {
+                **({} if of_start is None else described(of_start.network.pooling)),
+                **asked,
+                "channels": channels,
+                "width": channels,
+            }
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed_for(seed, "pooling"))
+                return pooling_called(kind, **{name: settings[name] for name in POOLINGS[kind][1] if name in settings})
+
+        return BRNPAClassifier(
+            begun,
+            list(names),
+            strides=recipe.strides,
+            dilation=recipe.dilation,
+            layer=recipe.layer,
+            dropout=recipe.dropout,
+            bias=of_start is not None and of_start.head.bias is not None,
+            seed=seed_for(seed, "first weights"),
+            pooling=pooling,
+        )
+
+    @classmethod
+    def _trainee(cls, classifier: BRNPAClassifier, recipe: BRNPARecipe, seed: int) -> Trainee:
+        """What is trained of a classifier, and what helps in training alone."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_for(seed, "auxiliary heads"))
-            trainee = Trainee(classifier.network, classifier.head, recipe.auxiliary, recipe.maps)
-        trainee.to(classifier.device)
-        taught = None if teacher is None else teacher.hash
-        return cls(start, teacher, recipe, seed, classifier, trainee, start.hash, taught)
+            return Trainee(classifier.network, classifier.head, recipe.auxiliary, recipe.maps)
 
     def words(self) -> dict[str, Any]:
         """All that the training depends on but photos and their labels, as JSON values."""
@@ -91,7 +188,7 @@ class Plan:
         recipe, precision = self.recipe, self.classifier.precision
         return Settings(recipe.epochs, recipe.batch, accumulate, checkpoint_every, seed=self.seed, precision=precision)
 
-    def task(self, learnt: Part) -> Classification:
+    def task(self, learnt: Part) -> Task:
         """The task of the loop, its module in the modes that it is to be trained in."""
         self.trainee.to_be_trained(self.recipe.batch_norm)
         return Classification(self.trainee, self.teacher, learnt, self.classifier, self.recipe, self.seed)
@@ -103,7 +200,7 @@ class Plan:
         photos do not. EfficientNet-Lite0 trained on 100 garments, then at 14×14 and not trained again, was right on
         77 % of 60 others with the statistics that it had, and on 35 % with those measured anew.
         """
-        changed = self.recipe.strides is not None and not self.classifier.dilation
+        changed = self.recipe.strides is not None and not self.classifier.backbone_source.finer[-1].dilation
         if not changed or not _has_batch_norm(self.classifier.network) or len(learnt) < 2:
             return
         pixels = self.classifier.prepare(learnt.photos[:MEASURED]).as_subclass(Tensor)
@@ -145,64 +242,26 @@ class Plan:
                 )
 
 
-def _built(start: Classifier, names: Sequence[str], recipe: BRNPARecipe, seed: int) -> BRNPAClassifier:
-    """The network, from the start's backbone, and from its pooling and head where they are what is asked for."""
-    settings: dict[str, Any] = (
-        {"select": recipe.select, "refine": recipe.refine} if recipe.pooling == "representative" else {}
-    )
-    made = BRNPAClassifier(
-        start,
-        list(names),
-        count=recipe.maps,
-        strides=recipe.strides,
-        dilation=recipe.dilation,
-        layer=recipe.layer,
-        dropout=recipe.dropout,
-        seed=seed_for(seed, "first weights"),
-        **settings,
-    )
-    half = next((name for name, weight in made.network.named_parameters() if weight.dtype != torch.float32), None)
-    if half is not None:
-        raise UnsupportedError(
-            "weights are trained in float32", came=f"{half!r} in another type", remedy="load it in float32"
-        )
-    if recipe.pooling != "representative":
-        made.network.pooling = _drawn(made, recipe, seed).to(made.device).eval()
-    _take_on(made, start, recipe)
-    return made
+def warn_of_anew(plan: Plan, main: bool) -> None:
+    """Say, by the main process, what of a start with a pooling is not gone on with."""
+    if plan.anew and main:
+        why = "; ".join(plan.anew)
+        warnings.warn(f"{plan.start.name} gives its backbone alone, pooling and head begin anew: {why}", stacklevel=3)
 
 
-def _drawn(made: BRNPAClassifier, recipe: BRNPARecipe, seed: int) -> nn.Module:
-    """A pooling that is compared with, its weights drawn from the seed."""
-    channels, classes = made.head.in_features // recipe.maps, made.head.out_features
-    settings = {
-        "bilinear": {"channels": channels, "count": recipe.count},
-        "branch": {"channels": channels, "classes": classes},
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed_for(seed, "pooling"))
-        return pooling_called(recipe.pooling, **settings.get(recipe.pooling, {}))
+def _differing(made: BRNPAClassifier, start: BRNPAClassifier) -> list[str]:
+    """What keeps a network from beginning with the start's pooling and head, in words."""
 
+    def words(each: BRNPAClassifier) -> dict[str, Any]:
+        own = {"classes": each.labels, "head": repr(each.head), "layer": each.network.features.layer}
+        return {**own, **{f"pooling {name}": value for name, value in described(each.network.pooling).items()}}
 
-def _take_on(made: BRNPAClassifier, start: Classifier, recipe: BRNPARecipe) -> None:
-    """A student begins with its teacher's pooling and head, where classes, features and pooling are the same."""
-    height, width = made.network.read(made.picture()).shape[2:]
-    grid = "" if recipe.strides is None else f", {height}×{width}"
-    if isinstance(start, BRNPAClassifier) and _fits(made, start):
-        made.network.pooling.load_state_dict(start.network.pooling.state_dict())
-        made.head.load_state_dict(start.head.state_dict())
-        made.name = f"{start.name}{grid}"
-    else:
-        made.name = f"{start.name}{grid}, {CALLED[recipe.pooling]}"
-
-
-def _fits(made: BRNPAClassifier, start: BRNPAClassifier) -> bool:
-    return (
-        made.labels == start.labels
-        and repr(made.head) == repr(start.head)
-        and described(made.network.pooling) == described(start.network.pooling)
-        and made.network.features.layer == start.network.features.layer
-    )
+    ours, theirs = words(made), words(start)
+    return [
+        f"{name} {ours.get(name)!r:.60}, not {theirs.get(name)!r:.60}"
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
+    ]
 
 
 def _check_teacher(teacher: Classifier, start: Classifier, names: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from regard.attention.distillation import check_distillation
 from regard.attention.poolings import PoolingName
+from regard.attention.settings import is_number
 from regard.errors import UnsupportedError
 from regard.training.brnpa.augmentation import Augmentation
 
@@ -22,8 +22,14 @@ PAPER_HEADS = ((1,), (2,), (3,), (1, 2), (2, 3))
 """Ranks that the published auxiliary heads read, of three (BR-NPA, 3)."""
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _tuples(value: object) -> object:
+    """Lists as tuples, which compare and do not change."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _counts(value: object) -> bool:
+    """Whether it is some whole numbers above 0."""
+    return isinstance(value, tuple) and len(value) > 0 and all(type(each) is int and each > 0 for each in value)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class BRNPARecipe:
         batch_norm: of the backbone: "frozen" at the statistics that it has, which small batches cannot spoil, or
             "trained" with the network. Its weights and biases are trained either way; the pooling's own norms always.
         optimizer: "adamw", or "sgd" with momentum 0.9.
-        schedule: "one-cycle" (see `descent.one_cycle`); "stepped": times 0.9 after every second epoch, as published.
+        schedule: "one-cycle" (see `schedules.one_cycle`); "stepped": times 0.9 after every second epoch, as published.
         rate: the largest learning rate, of the backbone.
         head_rate: factor on it, of all that is not the backbone.
         weight_decay: of all weights but biases and norms.
@@ -76,6 +82,9 @@ class BRNPARecipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        strides = _tuples(self.strides)
+        object.__setattr__(self, "strides", (strides,) if isinstance(strides, int) else strides)
+        object.__setattr__(self, "auxiliary", _tuples(self.auxiliary))
         words = {
             "pooling": PoolingName,
             "select": Selection,
@@ -89,16 +98,17 @@ class BRNPARecipe:
             value = getattr(self, name)
             self._check(name, type(value) is int and value > 0, "a whole number above 0")
         for name in ("rate", "head_rate"):
-            self._check(name, _number(getattr(self, name)) and getattr(self, name) > 0, "a number above 0")
-        self._check("weight_decay", _number(self.weight_decay) and self.weight_decay >= 0, "a number from 0 on")
-        self._check("dropout", _number(self.dropout) and 0 <= self.dropout < 1, "a share from 0, and below 1")
+            self._check(name, is_number(getattr(self, name)) and getattr(self, name) > 0, "a number above 0")
+        self._check("weight_decay", is_number(self.weight_decay) and self.weight_decay >= 0, "a number from 0 on")
+        self._check("dropout", is_number(self.dropout) and 0 <= self.dropout < 1, "a share from 0, and below 1")
+        self._check("refine", type(self.refine) is bool, "True or False")
+        self._check("dilation", self.dilation is None or type(self.dilation) is bool, "True, False or None")
+        self._check("layer", self.layer is None or isinstance(self.layer, str), "a dotted path")
+        self._check("strides", self.strides is None or _counts(self.strides), "whole numbers: (1, 1)")
+        self._check("augmentation", isinstance(self.augmentation, Augmentation), "an Augmentation")
         check_distillation(self.temperature, self.share)
         self._check_pooling()
-        ranks = range(1, self.maps + 1)
-        for ranked in self.auxiliary:
-            fits = len(ranked) > 0 and len({*ranked}) == len(ranked) and all(rank in ranks for rank in ranked)
-            self._check("auxiliary", fits, f"sets of ranks from 1 to {self.maps}")
-        self._check("auxiliary", len({*self.auxiliary}) == len(self.auxiliary), "each set once")
+        self._check_auxiliary()
 
     @property
     def maps(self) -> int:
@@ -112,6 +122,13 @@ class BRNPARecipe:
             "strides": None if self.strides is None else list(self.strides),
             "auxiliary": [list(ranks) for ranks in self.auxiliary],
         }
+
+    def _check_auxiliary(self) -> None:
+        listed, expected = self.auxiliary, f"sets of ranks from 1 to {self.maps}: ((1,), (2, 3))"
+        self._check("auxiliary", isinstance(listed, tuple) and all(map(_counts, listed)), expected)
+        for ranked in listed:
+            self._check("auxiliary", len({*ranked}) == len(ranked) and max(ranked) <= self.maps, expected)
+        self._check("auxiliary", len({*listed}) == len(listed), "each set once")
 
     def _check_pooling(self) -> None:
         """Refuse what a pooling would not heed."""

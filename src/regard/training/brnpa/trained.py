@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from regard.models.brnpa import BRNPAClassifier
-from regard.models.files import read_header, read_weights
-from regard.models.saved import save_classifier
+from regard.models.files import fill, read_header, read_weights
+from regard.training.brnpa.classification import Trainee
 
 CLASSIFIER = "classifier.safetensors"
 """In a finished run, so that the same training asked again is not done again."""
@@ -44,17 +44,18 @@ class TrainedNetwork(ABC):
     def save(self, path: str | Path) -> None:
         """Write one file that `regard.load(path)` reads."""
         about = {"summary": self.summary, "training": self.training, "unreadable": self.unreadable}
-        save_classifier(self.classifier, path, {**about, **self.figures()})
+        self.classifier.save(path, {**about, **self.figures()})
 
 
-def read_back(path: Path, trainee: nn.Module, helper: str) -> Mapping[str, Any]:
-    """Give a trainee the weights of a finished run, and return what its file says besides.
+def read_back(path: Path, trainee: Trainee) -> Mapping[str, Any]:
+    """Give network and head the weights of a finished run, and return what its file says besides.
 
     Args:
         path: of the file.
-        trainee: network and head, and what helped in training alone.
-        helper: the part of the trainee that no file holds.
+        trainee: what was trained, of which no file holds what helped in training alone.
+
+    Raises:
+        FileFormatError, ClassifierError: the file is damaged, or of another network.
     """
-    left_out = trainee.load_state_dict(read_weights(path), strict=False)
-    assert all(name.startswith(f"{helper}.") for name in left_out.missing_keys)
+    fill(nn.ModuleDict({"network": trainee.network, "head": trainee.head}), read_weights(path), path)
     return read_header(path).about

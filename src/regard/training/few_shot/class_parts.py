@@ -30,6 +30,20 @@ class ClassSplit:
     chosen_by: tuple[str, ...]
     examined: tuple[str, ...]
 
+    def check(self, ways: int) -> None:
+        """Refuse a part that has fewer classes than an episode.
+
+        Raises:
+            ClassifierError: so it is.
+        """
+        for what, names in (("train on", self.learnt), ("choose by", self.chosen_by), ("examine", self.examined)):
+            if 0 < len(names) < ways:
+                raise ClassifierError(
+                    f"there are too few classes to {what} for episodes of {ways}",
+                    came=", ".join(names),
+                    remedy="photos of more classes, fewer ways, or other shares: choosing 0 keeps the last epoch",
+                )
+
 
 def class_split(
     answers: Answers, marks: Sequence[str], held_out: float | Sequence[bool], choosing: float, seed: int

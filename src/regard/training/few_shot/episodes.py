@@ -107,14 +107,6 @@ class Episodes:
             )
 
 
-def episodes(labels: Sequence[int], ways: int, shots: int, queries: int, count: int, seed: int) -> tuple[Episode, ...]:
-    """The first `count` of `Episodes`."""
-    if type(count) is not int or count < 1:
-        raise UnsupportedError("episodes are counted from 1", came=repr(count))
-    drawn = Episodes(labels, ways, shots, queries, seed)
-    return tuple(drawn.numbered(number) for number in range(count))
-
-
 def check_episodes(ways: int, shots: int, queries: int) -> None:
     """Refuse numbers that no episode has.
 

@@ -16,7 +16,7 @@ from regard.training.brnpa.figures import AGREEMENT
 from regard.training.few_shot.episodes import Episodes
 from regard.training.few_shot.recipe import FewShotRecipe
 from regard.training.few_shot.task import Learner, decided, truth_of
-from regard.training.figures import bootstrap_interval
+from regard.training.figures import bootstrap_interval, figure_of_words
 from regard.training.parts import Part
 from regard.training.readable import BATCH
 from regard.training.steps import seed_for
@@ -64,12 +64,8 @@ class FewShotWorth:
     @classmethod
     def of_words(cls, words: Mapping[str, Any]) -> FewShotWorth:
         """The inverse of `dataclasses.asdict`, after JSON."""
-        return cls(_figure(words["examined"]), tuple(map(_figure, words["beside"])), tuple(words["accuracies"]))
-
-
-def _figure(words: Mapping[str, Any]) -> EpisodeFigure:
-    interval = words["interval"]
-    return EpisodeFigure(**{**words, "interval": None if interval is None else tuple(interval)})
+        examined, *beside = (figure_of_words(EpisodeFigure, each) for each in (words["examined"], *words["beside"]))
+        return cls(examined, tuple(beside), tuple(words["accuracies"]))
 
 
 class Asked:

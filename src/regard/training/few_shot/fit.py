@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from regard.attention.cross_attention import CrossAttention
-from regard.errors import ClassifierError
 from regard.images import Photo
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.training.brnpa.fit import CHOSEN_BY
-from regard.training.brnpa.plan import Plan
+from regard.training.brnpa.plan import warn_of_anew
 from regard.training.brnpa.trained import CLASSIFIER, TrainedNetwork, read_back
 from regard.training.embeddings import fingerprint
 from regard.training.few_shot.class_parts import ClassSplit, class_split, parted_by_class
 from regard.training.few_shot.episodes import Episodes
 from regard.training.few_shot.figures import Asked, FewShotWorth, episode_figures, few_shot_worth
+from regard.training.few_shot.plan import FewShotPlan
 from regard.training.few_shot.recipe import FewShotRecipe
-from regard.training.few_shot.task import FewShot, Learner
 from regard.training.given import check_labelled, warn_of_unreadable, words_of_labelled
 from regard.training.kept import Choice, Figures, epoch_rows, kept
 from regard.training.labelled import Label
 from regard.training.parts import Parts
 from regard.training.processes import Processes
 from regard.training.readable import Watched
-from regard.training.steps import Settings, kept_for_the_caller, seed_for
+from regard.training.steps import Settings, kept_for_the_caller
 from regard.training.targets import answers_of
 
 COMMAND = "train-few-shot"
@@ -107,13 +103,14 @@ def fit_few_shot(
         NotFiniteError: a loss or weight is no number any more.
     """
     recipe = recipe or FewShotRecipe()
+    FewShotPlan.check(start, teacher, recipe)
     check_labelled(photos, labels, held_out, choosing, "classes")
     answers = answers_of(labels, "softmax")
     marks = [fingerprint(photo) for photo in photos]
     split = class_split(answers, marks, held_out, choosing, seed)
-    _check_classes(split, recipe)
-    plan, learner = _planned(start, teacher, split, recipe, seed)
-    subject, settings = plan.classifier, plan.settings(accumulate, checkpoint_every)
+    split.check(recipe.ways)
+    plan = FewShotPlan.of(start, teacher, split.learnt, recipe, seed)
+    subject, learner, settings = plan.classifier, plan.trainee, plan.settings(accumulate, checkpoint_every)
     processes = Processes.of(subject.device)
     asked = {
         **plan.words(),
@@ -124,18 +121,17 @@ def fit_few_shot(
     with ExitStack() as stack:
         training = stack.enter_context(kept(run, COMMAND, asked, force, processes.main))
         if training.finished:
-            about = read_back(training.folder / CLASSIFIER, learner, "crossed")
+            about = read_back(training.folder / CLASSIFIER, learner)
             worth, epochs = FewShotWorth.of_words(about), tuple(about["epochs"])
             return TrainedFewShot(subject, about["training"], about["unreadable"], worth, epochs)
+        warn_of_anew(plan, processes.main)
         stack.enter_context(kept_for_the_caller(learner))
         parts = parted_by_class(photos, marks, answers, split, subject.preparation, tracked)
         if processes.main:
             warn_of_unreadable([*parts.unreadable.items()])
-        task = FewShot(learner, teacher, parts.learnt, subject, recipe, seed, split.learnt)
         _check_episodes(parts, split, recipe)
         plan.measure(parts.learnt)
-        learner.to_be_trained(recipe.batch_norm)
-        optimizer = plan.optimizer()
+        task, optimizer = plan.task(parts.learnt), plan.optimizer()
 
         def judged(_: int) -> Mapping[str, float]:
             return episode_figures(
@@ -155,41 +151,10 @@ def fit_few_shot(
     return trained
 
 
-def _planned(
-    start: Classifier, teacher: BRNPAClassifier | None, split: ClassSplit, recipe: FewShotRecipe, seed: int
-) -> tuple[Plan, Learner]:
-    """The training of the network as `Plan` has it, with a learner of episodes in the place of its trainee."""
-    if teacher is not None and not isinstance(teacher, BRNPAClassifier):
-        raise ClassifierError(
-            "a teacher of episodes is a network with vectors to compare",
-            came=teacher.name,
-            expected="a BRNPAClassifier, from fit_few_shot or fit_brnpa",
-        )
-    plan = Plan.of(start, teacher, split.learnt, recipe, seed)
-    network, crossed = plan.classifier.network, None
-    if recipe.comparison == "cross-attention":
-        height, width = network.read(plan.classifier.picture()).shape[2:]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed_for(seed, "cross attention"))
-            crossed = CrossAttention(height * width)
-    learner = Learner(network, plan.classifier.head, recipe, crossed).to(plan.classifier.device)
-    return replace(plan, trainee=learner), learner
-
-
-def _check_classes(split: ClassSplit, recipe: FewShotRecipe) -> None:
-    """Refuse a part that has fewer classes than an episode."""
-    for what, names in (("train on", split.learnt), ("choose by", split.chosen_by), ("examine", split.examined)):
-        if 0 < len(names) < recipe.ways:
-            raise ClassifierError(
-                f"there are too few classes to {what} for episodes of {recipe.ways}",
-                came=", ".join(names),
-                remedy="photos of more classes, fewer ways, or other shares: choosing 0 keeps the last epoch",
-            )
-
-
 def _check_episodes(parts: Parts, split: ClassSplit, recipe: FewShotRecipe) -> None:
     """Refuse before the training classes, or photos of one, too few for the episodes after it."""
-    for part, names in ((parts.chosen_by, split.chosen_by), (parts.examined, split.examined)):
+    given = ((parts.learnt, split.learnt), (parts.chosen_by, split.chosen_by), (parts.examined, split.examined))
+    for part, names in given:
         if names:
             Episodes(part.classes, recipe.ways, recipe.shots, recipe.queries, 0, names)
 

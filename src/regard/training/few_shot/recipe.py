@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from regard.attention.settings import is_number
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.few_shot.episodes import check_episodes
 
@@ -61,8 +61,7 @@ class FewShotRecipe(BRNPARecipe):
         for name in ("episodes", "chosen_by", "examined"):
             value = getattr(self, name)
             self._check(name, type(value) is int and value > 0, "a whole number above 0")
-        scaled = isinstance(self.scale, int | float) and not isinstance(self.scale, bool) and 0 < self.scale < math.inf
-        self._check("scale", scaled, "a number above 0")
+        self._check("scale", is_number(self.scale) and self.scale > 0, "a number above 0")
         self._check("comparison", self.comparison in get_args(Comparison), ", ".join(get_args(Comparison)))
         self._check("pooling", self.pooling != "branch", "a pooling that learns without classes")
         crossed = self.comparison == "cross-attention"

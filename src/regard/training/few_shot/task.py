@@ -48,7 +48,6 @@ class Learner(Trainee):
         head: linear, of the training classes, on the joined vectors.
         recipe: how episodes are decided.
         crossed: where that is by cross attention.
-
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class FewShot:
         recipe: how.
         seed: of episodes, which hang on their number, and of crops, flips and colours, which hang on that and a
             photo's content.
-        names: of the classes, for what is refused.
+        names: of the classes, for what is refused. Default: their numbers.
 
     Raises:
         ClassifierError: too few classes, or photos of one.

@@ -19,7 +19,7 @@ from regard.metrics.retrieval import (
     ranking,
 )
 from regard.models.classifier import Classifier
-from regard.training.figures import Figure, bootstrap_interval
+from regard.training.figures import Figure, bootstrap_interval, figure_of_words
 from regard.training.readable import BATCH
 from regard.training.reid.sightings import Sighting
 
@@ -49,11 +49,7 @@ class Found:
     @classmethod
     def of_words(cls, words: Mapping[str, Any]) -> Found:
         """The inverse of `dataclasses.asdict`, after JSON."""
-        figures = (
-            Figure(**{**figure, "interval": None if figure["interval"] is None else tuple(figure["interval"])})
-            for figure in words["figures"]
-        )
-        return cls(**{**words, "figures": tuple(figures)})
+        return cls(**{**words, "figures": tuple(figure_of_words(Figure, each) for each in words["figures"])})
 
     def value(self, name: str) -> float:
         """Of the figure with that name."""

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from regard.errors import ClassifierError
 from regard.models.classifier import Classifier
+from regard.training.brnpa.plan import warn_of_anew
 from regard.training.brnpa.trained import CLASSIFIER, TrainedNetwork, read_back
 from regard.training.embeddings import fingerprint
-from regard.training.frozen import frozen
 from regard.training.given import warn_of_unreadable
 from regard.training.kept import kept
 from regard.training.parts import Part
 from regard.training.processes import Processes
-from regard.training.readable import Watched, called, listed_by_name, reasons_against
+from regard.training.readable import Watched, listed_by_name, name_of, reasons_against
 from regard.training.reid.figures import Found, embedded, found_in
 from regard.training.reid.plan import ReidPlan
 from regard.training.reid.recipe import ReidRecipe
@@ -40,7 +40,7 @@ class TrainedReid(TrainedNetwork):
 
     Attributes:
         found: figures of the queries.
-        before: the same before the training: the backbone's own features, pooled.
+        before: the same before the training: of the start's features, pooled; of a student the trained teacher's.
     """
 
     found: Found
@@ -122,17 +122,16 @@ def fit_reid(
     with ExitStack() as stack:
         training = stack.enter_context(kept(run, COMMAND, asked, force, processes.main))
         if training.finished:
-            about = read_back(training.folder / CLASSIFIER, plan.trainee, "auxiliary")
+            about = read_back(training.folder / CLASSIFIER, plan.trainee)
             found, before = Found.of_words(about["found"]), Found.of_words(about["before"])
             return TrainedReid(plan.classifier, about["training"], about["unreadable"], found, before)
-        if teacher is not None:
-            stack.enter_context(frozen(teacher))
+        warn_of_anew(plan, processes.main)
         stack.enter_context(kept_for_the_caller(plan.trainee))
         photos = [each.photo for each in sightings]
         reasons = reasons_against(photos, range(len(photos)), plan.classifier.preparation, tracked)
         unreadable = listed_by_name(photos, reasons)
         if processes.main:
-            warn_of_unreadable([(called(photos[place]), reason) for place, reason in reasons.items()])
+            warn_of_unreadable([(name_of(photos[place]), reason) for place, reason in reasons.items()])
         known = [place for place in range(len(sightings)) if place not in reasons]
         check_sightings([sightings[place] for place in known])
         learnt = _learnt([(marks[place], sightings[place]) for place in known], names)
@@ -188,7 +187,7 @@ def _query_rows(queries: Sequence[Sighting], precisions: Tensor) -> list[dict[st
             "image": f"query {place:06d}",
             "method": "br-npa",
             "target": query.identity,
-            "photo": called(query.photo),
+            "photo": name_of(query.photo),
             "camera": query.camera,
             "average_precision": None if math.isnan(precision) else precision,
         }

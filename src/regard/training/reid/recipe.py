@@ -15,8 +15,9 @@ from regard.training.brnpa.recipe import BRNPA_RECIPES, BRNPARecipe
 class ReidRecipe(BRNPARecipe):
     """How a network that tells persons apart is built and trained.
 
-    All that is said of a `BRNPARecipe`, but: `batch` counts persons of a step and `epochs` times that each person is
-    seen; `select` must be "norm", since what is drawn for each picture is compared with no other's.
+    All that is said of a `BRNPARecipe`, but: `batch` counts persons of a step, which are some more where one would be
+    left alone in an epoch's last; `epochs` counts times that each person is seen; `select` must be "norm", since what
+    is drawn for each picture is compared with no other's.
 
     Attributes:
         photos: of each person of a step, published 4, drawn anew in every epoch; of a person with fewer some twice.

@@ -14,7 +14,7 @@ from torch import Tensor
 from regard.errors import ClassifierError, NotFiniteError, PhotoError
 from regard.images import Photo
 from regard.models.classifier import Classifier
-from regard.training.readable import BATCH, Watched, called, check_any_readable
+from regard.training.readable import BATCH, Watched, check_any_readable, name_of
 from regard.training.split import check_share, held_out_marks
 
 
@@ -102,7 +102,7 @@ def surveyed(
             tried = pool.map(lambda place: _prepared(classifier, photos[place]), places)
         came = dict(zip(places, tried, strict=True))
         prepared = {place: pixels for place, pixels in came.items() if isinstance(pixels, Tensor)}
-        unreadable |= {called(photos[place]): reason for place, reason in came.items() if isinstance(reason, str)}
+        unreadable |= {name_of(photos[place]): reason for place, reason in came.items() if isinstance(reason, str)}
         if prepared:
             found += zip(prepared, _answers(classifier, prepared, photos), strict=True)
     check_any_readable(len(found), unreadable.values())
@@ -129,7 +129,7 @@ def _answers(classifier: Classifier, prepared: Mapping[int, Tensor], photos: Seq
         if not bool(row.isfinite().all()):
             raise NotFiniteError(
                 f"{classifier.name} answers a photo with NaN or infinity",
-                came=f"{called(photos[place])}: {classifier.blame_for_nan()}",
+                came=f"{name_of(photos[place])}: {classifier.blame_for_nan()}",
             )
     indices: list[int] = logits.argmax(dim=1).tolist()
     return indices

@@ -1,0 +1,208 @@
+"""The trainings of benchmarks/study_brnpa.py: BR-NPA on ten classes, with one thing changed at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from study_tame import kept, listed
+
+import regard
+from regard.models.brnpa import BRNPAClassifier
+from regard.training import BRNPARecipe, fit_brnpa
+from regard.training.brnpa import fit
+from regard.training.brnpa.figures import Answered, answered
+from regard.training.brnpa.recipe import PAPER_HEADS
+from regard.training.brnpa.trained import CLASSIFIER
+from regard.training.parts import Part
+
+LITE, VIT = "regard:efficientnet-lite0", "regard:vit-small"
+CLOTHING, BIRDS, CARS = SETS = ("clothing10-sample", "birds10-sample", "cars196-crops-sample")
+LEARNT_OF_CLASS, HELD_OF_CLASS = 3, 2
+"""Photos of a class in the quick form: two to learn from, one to choose the epoch by, two to examine."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training: the default recipe with something changed.
+
+    Attributes:
+        name: what it is.
+        changed: of the recipe.
+        start: the classifier whose backbone it begins with, or the case whose network.
+        teacher: the case whose answers it learns, too; none for none.
+        sets: the photos.
+    """
+
+    name: str
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    start: str = LITE
+    teacher: str = ""
+    sets: tuple[str, ...] = SETS
+
+    def recipe(self, quick: bool) -> BRNPARecipe:
+        recipe = BRNPARecipe(**self.changed)
+        return replace(
+            recipe,
+            auxiliary=PAPER_HEADS if recipe.maps == 3 else (),
+            epochs=1 if quick else recipe.epochs,
+        )
+
+
+TEACHER, STUDENT, PLAIN, BILINEAR, BRANCH = "teacher", "student", "plain mean", "B-CNN", "ABN"
+ALONE = "student, teacher not asked"
+FINE, FINE_ALONE = "14×14 from ImageNet, distilled", "14×14 from ImageNet"
+RANDOM = "random"
+FINER = {"strides": (1,), "epochs": 10}
+GOES_ON = {"strides": (1,), "epochs": 5, "rate": 3e-5}
+"""Of a network that is trained already: at the default rate the cross-entropy of the photos to choose by rose."""
+CLAIMED = (
+    Case(TEACHER),
+    Case(STUDENT, GOES_ON, start=TEACHER, teacher=TEACHER),
+    Case(ALONE, GOES_ON, start=TEACHER),
+    Case(FINE, FINER, teacher=TEACHER),
+    Case(FINE_ALONE, FINER),
+)
+COMPARED = (
+    Case(PLAIN, {"pooling": "mean"}),
+    Case("no refining", {"refine": False}),
+    Case(RANDOM, {"select": "random"}),
+    Case(BILINEAR, {"pooling": "bilinear"}),
+    Case(BRANCH, {"pooling": "branch"}),
+    Case("K = 1", {"count": 1}, sets=(CLOTHING,)),
+    Case("random, no refining", {"select": "random", "refine": False}, sets=(CLOTHING,)),
+    Case("plain mean, student", {**GOES_ON, "pooling": "mean"}, start=PLAIN, teacher=PLAIN, sets=(CLOTHING,)),
+)
+TRANSFORMER = Case("teacher on ViT-S", start=VIT, sets=(CLOTHING,))
+CASES = (*CLAIMED, *COMPARED, TRANSFORMER)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A set of photos.
+
+    Attributes:
+        files: the photos.
+        names: of their classes.
+        held: which are examined: the test split of their source.
+    """
+
+    files: list[Path]
+    names: list[str]
+    held: list[bool]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where photos are, and what has been done.
+
+    Attributes:
+        data: the folder of photos.
+        keep: a folder a set, with a file for each training and measurement, and the networks.
+        seeds: trainings of a case differ in the seed alone.
+        sets: the photos.
+        quick: few photos and one epoch.
+    """
+
+    data: Path
+    keep: Path
+    seeds: Sequence[int] = range(3)
+    sets: tuple[str, ...] = SETS
+    quick: bool = False
+
+    def file(self, of: str, what: str, seed: int) -> Path:
+        """Of a training or measurement."""
+        slug = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
+        return self.keep / of / f"{slug}-{seed}.json"
+
+    def done(self, of: str, what: str, seed: int) -> dict[str, Any] | None:
+        """What is kept of a training or measurement; None where it has not been done."""
+        file = self.file(of, what, seed)
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def photos(self, of: str) -> Photos:
+        rows = listed(self.data / of)
+        if self.quick:
+            rows = _few(rows)
+        files = [self.data / of / row["file"] for row in rows]
+        return Photos(files, [row["name"] for row in rows], [row["split"] == "test" for row in rows])
+
+    def train(self, case: Case, of: str, seed: int) -> dict[str, Any]:
+        """A training's row, done where there is none yet."""
+        return kept(self.file(of, case.name, seed), partial(self._row, case, of, seed))
+
+    def network(self, name: str, of: str, seed: int) -> BRNPAClassifier:
+        """A trained network, by its case's name."""
+        found = regard.load(self.file(of, name, seed).with_suffix("") / CLASSIFIER)
+        assert isinstance(found, BRNPAClassifier)
+        return found
+
+    def _row(self, case: Case, of: str, seed: int) -> dict[str, Any]:
+        """The true classes, and all answers, of the photos that are examined."""
+        photos = self.photos(of)
+        start = _published(case.start) if ":" in case.start else self.network(case.start, of, seed)
+        taught_by_start = case.teacher == case.start
+        teacher = start if taught_by_start else self.network(case.teacher, of, seed) if case.teacher else None
+        with overheard() as heard:
+            again = partial(
+                fit_brnpa,
+                start,
+                photos.files,
+                photos.names,
+                teacher=teacher,
+                recipe=case.recipe(self.quick),
+                held_out=photos.held,
+                seed=seed,
+                run=self.file(of, case.name, seed).with_suffix(""),
+            )
+            trained = again()
+            if not heard:  # read back: finished, but killed before its row was written
+                trained = again(force=True)
+        part, answers = heard[-1]
+        return {
+            "photos": [str(Path(str(photo)).relative_to(self.data)) for photo in part.photos],
+            "truth": part.classes,
+            "logits": answers.student.tolist(),
+            "heads": {ranks: logits.tolist() for ranks, logits in answers.watched.items()},
+            "taught": None if answers.teacher is None else answers.teacher.tolist(),
+            "epochs": trained.epochs,
+            "epoch": trained.training["epoch_chosen"],
+        }
+
+
+@cache
+def _published(name: str) -> regard.Classifier:
+    return regard.load(name)
+
+
+@contextmanager
+def overheard() -> Iterator[list[tuple[Part, Answered]]]:
+    """The answers to single photos, those examined last: `fit_brnpa` returns figures of all of them alone."""
+    heard: list[tuple[Part, Answered]] = []
+
+    def listening(subject: Any, trainee: Any, teacher: Any, part: Part) -> Answered:
+        found = answered(subject, trainee, teacher, part)
+        heard.append((part, found))
+        return found
+
+    with mock.patch.object(fit, "answered", listening):
+        yield heard
+
+
+def _few(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The first photos of every class and split."""
+    seen: dict[tuple[str, str], int] = {}
+    few = []
+    for row in rows:
+        key = row["name"], row["split"]
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= (HELD_OF_CLASS if row["split"] == "test" else LEARNT_OF_CLASS):
+            few.append(row)
+    return few

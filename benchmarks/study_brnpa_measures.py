@@ -1,0 +1,229 @@
+"""What benchmarks/study_brnpa.py measures on trained networks, photo by photo."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from study_brnpa_cases import BILINEAR, BRANCH, LITE, STUDENT, TEACHER, VIT, Study
+from study_tame import listed
+from torch import Tensor
+
+import regard
+from regard.explainers.brnpa import BRNPA
+from regard.metrics.common_grid import on_grid
+from regard.metrics.curves import curves
+from regard.metrics.placement import area_inside, mass_inside
+from regard.metrics.rank_correlation import rank_correlation
+from regard.metrics.regions import region_of_boxes
+from regard.metrics.retention import average_drop
+from regard.metrics.sparsity import gini, inverse_rho
+from regard.models.brnpa import BRNPAClassifier
+
+BATCH = 10
+STEPS, SHARE = 16, 0.5
+MASKS, MASKED = 200, 20
+"""Of RISE: masks a photo, and photos a set, spread evenly over the classes."""
+COARSE = (7, 7)
+"""The teacher's grid."""
+BOXED, AREA = "imagenette-224", "area of the boxes"
+FIGURES = ("clean", "deletion", "insertion", "drop")
+
+Columns = dict[str, Any]
+Explained = Callable[[Mapping[str, BRNPAClassifier]], regard.Explainer]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method whose maps are judged by what a network answers.
+
+    Attributes:
+        name: of the row.
+        judge: the case whose network answers.
+        explainer: of the trained networks by case; it may explain another one than the judge.
+        others: cases whose networks it needs besides the judge's.
+        photos: of a set, at most; None for all.
+    """
+
+    name: str
+    judge: str
+    explainer: Explained
+    others: tuple[str, ...] = ()
+    photos: int | None = None
+
+    @property
+    def what(self) -> str:
+        return judged_by(self.judge, self.name)
+
+
+def judged_by(judge: str, name: str) -> str:
+    """What is kept of a method's maps as a network answers to them."""
+    return f"{name} judged by {judge}"
+
+
+def _ranked(case: str, rank: int | str) -> Explained:
+    return lambda networks: BRNPA(networks[case], rank=rank)
+
+
+def called(rank: int | str) -> str:
+    return "mean of ranks" if rank == "mean" else f"rank {rank}"
+
+
+def of_ranks(case: str, rank: int | str) -> str:
+    return f"{case}'s {called(rank)}"
+
+
+CROSSED = tuple(
+    Method(of_ranks(case, rank), judge, _ranked(case, rank), (case,))
+    for judge in (TEACHER, STUDENT)
+    for rank in (1, "mean")
+    for case in (TEACHER, STUDENT)
+)
+OTHERS = (
+    Method("Grad-CAM", STUDENT, lambda networks: regard.GradCAM(networks[STUDENT])),
+    Method("random", STUDENT, lambda networks: regard.Random(networks[STUDENT])),
+    Method("centre", STUDENT, lambda networks: regard.Centre(networks[STUDENT])),
+    Method("B-CNN's own", BILINEAR, _ranked(BILINEAR, "mean")),
+    Method("ABN's own", BRANCH, _ranked(BRANCH, 1)),
+    Method("RISE", STUDENT, lambda networks: regard.RISE(networks[STUDENT], samples=MASKS), photos=MASKED),
+)
+
+
+def examined(study: Study, of: str, seed: int, case: str) -> tuple[list[Path], Tensor, Tensor]:
+    """The photos that are examined, their classes, and which of them a trained network is right about."""
+    row = study.done(of, case, seed)
+    assert row is not None
+    truth = torch.tensor(row["truth"])
+    return [study.data / photo for photo in row["photos"]], truth, torch.tensor(row["logits"]).argmax(dim=1) == truth
+
+
+def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
+    """How the judge's probability of the true class fares; NaN of photos that it is wrong about, or were not taken.
+
+    Deletion and insertion are areas under curves of the probability; drop is the share lost where half is shown.
+    """
+    networks = {case: study.network(case, of, seed) for case in (method.judge, *method.others)}
+    explainer, judge = method.explainer(networks), networks[method.judge]
+    files, truth, right = examined(study, of, seed, method.judge)
+    taken = right & _spread(len(files), method.photos)
+    found: Columns = {name: [math.nan] * len(files) for name in FIGURES}
+    for places in taken.nonzero()[:, 0].split(BATCH):
+        pixels = judge.prepare([files[place] for place in places])
+        explanation = explainer(pixels, regard.PerImage(truth[places]))
+        others = replace(explanation, classifier=judge.name, classifier_hash=judge.hash)
+        read = curves(judge, pixels, others, steps=STEPS)
+        values = (
+            read.clean,
+            read.area("deletion"),
+            read.area("insertion"),
+            average_drop(read.clean, read.retained[SHARE]),
+        )
+        for name, value in zip(FIGURES, values, strict=True):
+            for place, number in zip(places.tolist(), value[:, 0].tolist(), strict=True):
+                found[name][place] = number
+    return found
+
+
+def ranks_of(study: Study, case: str, of: str, seed: int) -> Columns:
+    """What each rank adds to each logit, what becomes of ranks when a photo is mirrored, and how sparse maps are.
+
+    truth: the true classes, (photos,).
+    parts: (photos, classes, K); the logits are their sums.
+    places, mirrored: (photos, K), a row and a column each, of the photo and of the mirrored one, mirrored back.
+    correlation: (photos, K), of a rank's map and the mirrored photo's, mirrored back.
+    grid: of the maps.
+    sparsity: by map and measure, (photos,).
+    """
+    network = study.network(case, of, seed)
+    files, truth, _ = examined(study, of, seed, case)
+    assert network.class_count is not None
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    sparsity: defaultdict[str, list[float]] = defaultdict(list)
+    for start in range(0, len(files), BATCH):
+        pixels = network.prepare(files[start : start + BATCH]).as_subclass(Tensor)
+        explainer = BRNPA(network)
+        shown, mirrored = explainer(pixels, [*range(network.class_count)]), explainer(pixels.flip(3))
+        assert shown.ranks is not None
+        assert mirrored.ranks is not None
+        assert shown.ranks.shares is not None
+        found["parts"] += shown.ranks.shares.tolist()
+        found["places"] += _places(network, pixels).tolist()
+        found["mirrored"] += _mirrored(_places(network, pixels.flip(3)), network.grid[1]).tolist()
+        found["correlation"] += rank_correlation(shown.ranks.maps, mirrored.ranks.maps.flip(3)).tolist()
+        for name, maps in ((called(1), shown.ranks.maps[:, 0]), (called("mean"), shown.ranks.maps.mean(dim=1))):
+            for grid, sized in (("own", maps), ("7×7", on_grid(maps, COARSE))):
+                sparsity[sparse(name, "1/ρ", grid)] += inverse_rho(sized).tolist()
+                sparsity[sparse(name, "Gini", grid)] += gini(sized).tolist()
+    return {**found, "truth": truth.tolist(), "grid": network.grid, "sparsity": sparsity}
+
+
+def sparse(name: str, measure: str, grid: str) -> str:
+    """What is kept of a map's sparsity."""
+    return f"{name}, {measure}, {grid}"
+
+
+def _places(network: BRNPAClassifier, pixels: Tensor) -> Tensor:
+    """Row and column of each representative, (B, K, 2)."""
+    with network.untouched(), torch.no_grad():
+        found, _ = network.represent(pixels)
+    across = network.grid[1]
+    return torch.stack([found.indices // across, found.indices % across], dim=2)
+
+
+def _mirrored(places: Tensor, across: int) -> Tensor:
+    return torch.stack([places[..., 0], across - 1 - places[..., 1]], dim=-1)
+
+
+def _spread(count: int, taken: int | None) -> Tensor:
+    """Which of some photos, in the order of their content, are taken."""
+    marks = torch.ones(count, dtype=torch.bool)
+    if taken is not None and taken < count:
+        marks[:] = False
+        marks[[place * count // taken for place in range(taken)]] = True
+    return marks
+
+
+def in_boxes(data: Path, name: str, photos: int | None = None) -> Columns:
+    """Positive mass within the boxes, of maps of photos with boxes that no training has seen; and the boxes' area.
+
+    The classifier has no representatives of its own: these are a way to look at it.
+    """
+    folder = data / BOXED
+    boxes: defaultdict[str, list[list[float]]] = defaultdict(list)
+    with (folder / "boxes.csv").open(encoding="utf-8") as file:
+        for box in csv.DictReader(file):
+            boxes[box["file"]].append([float(box[corner]) for corner in ("x1", "y1", "x2", "y2")])
+    rows = [row for row in listed(folder) if row["split"] == "val" and row["file"] in boxes][:photos]
+    classifier = regard.load(name)
+    ranked, other = BRNPA(classifier), (regard.CDAM if name == VIT else regard.GradCAM)(classifier)
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        pixels = classifier.prepare([folder / row["file"] for row in part])
+        classes = [int(row["imagenet_index" if name == LITE else "label"]) for row in part]
+        shown, compared = ranked(pixels), other(pixels, regard.PerImage(classes))
+        assert shown.ranks is not None
+        for rank in range(ranked.count):
+            found[called(rank + 1)] += mass_inside(shown.ranks.maps[:, rank], _regions(shown, part, boxes)).tolist()
+        found[called("mean")] += mass_inside(shown.ranks.maps.mean(dim=1), _regions(shown, part, boxes)).tolist()
+        found[other.name] += mass_inside(compared.maps[:, 0], _regions(compared, part, boxes)).tolist()
+        found[AREA] += area_inside(_regions(shown, part, boxes)).tolist()
+    return dict(found)
+
+
+def _regions(
+    explanation: regard.Explanation, rows: Sequence[Mapping[str, str]], boxes: Mapping[str, list[list[float]]]
+) -> Tensor:
+    """Shares of the frame's pixels that lie in boxes, (B, H, W)."""
+    return torch.stack(
+        [
+            region_of_boxes(geometry.boxes_to_frame(torch.tensor(boxes[row["file"]])), geometry.frame)
+            for geometry, row in zip(explanation.geometries, rows, strict=True)
+        ]
+    )

@@ -1,0 +1,124 @@
+"""The tables of benchmarks/study_brnpa.py, from what is kept: what has not been done yet is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+from study_brnpa_cases import ALONE, CASES, CLOTHING, FINE, FINE_ALONE, LITE, SETS, STUDENT, TEACHER, VIT, Case, Study
+from study_brnpa_crossed import (
+    Row,
+    as_difference,
+    crossed,
+    difference,
+    in_numbers,
+    in_percent,
+    in_points,
+    line,
+    right,
+    table,
+    true_probability,
+    values_of,
+)
+from study_brnpa_measures import AREA, BOXED, called
+from study_brnpa_table_maps import other_methods, removal, sparsity
+from study_brnpa_table_ranks import heads, mirrored, parts
+
+MARGIN = -0.03
+"""Accuracy by which a student may be worse than its teacher."""
+
+
+def document(study: Study) -> str:
+    """All tables, the claims in their order."""
+    tables = (
+        accuracy(study),
+        not_inferior(study),
+        distilled(study),
+        removal(study),
+        sparsity(study),
+        heads(study),
+        parts(study),
+        mirrored(study),
+        other_methods(study),
+        ablations(study),
+        boxes(study),
+    )
+    return "\n".join(line for table in tables for line in table)
+
+
+def accuracy(study: Study) -> list[str]:
+    """Every case of all sets."""
+    columns = ["trained", "seeds", *study.sets, "all photos, % [95 %]", "less the teacher's, points", "epochs kept"]
+    lines = []
+    teacher = values_of(study, TEACHER, right)
+    for case in CASES:
+        found = values_of(study, case.name, right)
+        if case.sets == SETS and (mean := crossed(found)).photos:
+            each = [in_percent(crossed(values_of(study, case.name, right, [of]))).split(" ")[0] for of in study.sets]
+            less = "" if case.name == TEACHER else in_points(crossed(found - teacher))
+            lines.append(line(case.name, mean.seeds, *each, in_percent(mean), less, epochs(study, case)))
+    return table("Accuracy", columns, lines)
+
+
+def epochs(study: Study, case: Case) -> str:
+    rows = (study.done(of, case.name, seed) for seed in study.seeds for of in study.sets)
+    kept = [row["epoch"] for row in rows if row is not None]
+    return f"{min(kept)} to {max(kept)} of {case.recipe(study.quick).epochs}" if kept else ""
+
+
+def not_inferior(study: Study) -> list[str]:
+    """Claim (a)."""
+    columns = ["photos of", "photos", "seeds", "accuracy, points", "cross-entropy", "not worse by 3 points"]
+    lines = []
+    for name, sets in (("all sets", study.sets), *((of, (of,)) for of in study.sets)):
+        less, entropy = (difference(study, get, STUDENT, TEACHER, sets) for get in (right, cross_entropy))
+        if (found := crossed(less)).photos:
+            bound = found.mean if np.isnan(found.low) else found.low
+            shown = "yes" if bound > MARGIN else "not shown"
+            lines.append(
+                line(name, found.photos, found.seeds, in_points(found), as_difference(crossed(entropy)), shown)
+            )
+    return table(f"(a) {STUDENT.capitalize()} less {TEACHER}", columns, lines)
+
+
+def distilled(study: Study) -> list[str]:
+    """Claim (b)."""
+    columns = ["14×14, begins with", "photos", "seeds", "accuracy, points", "cross-entropy"]
+    lines = []
+    for name, taught, alone in (("the teacher", STUDENT, ALONE), ("ImageNet's weights", FINE, FINE_ALONE)):
+        found, entropy = (crossed(difference(study, get, taught, alone, study.sets)) for get in (right, cross_entropy))
+        if found.photos:
+            lines.append(line(name, found.photos, found.seeds, in_points(found), as_difference(entropy)))
+    return table("(b) Distilled less not distilled", columns, lines)
+
+
+def ablations(study: Study) -> list[str]:
+    """All cases, on clothing."""
+    columns = ["trained", "seeds", "accuracy, % [95 %]", "less the teacher's, points", "cross-entropy, less"]
+    lines = []
+    for case in CASES:
+        found = crossed(values_of(study, case.name, right, [CLOTHING]))
+        if found.photos:
+            less = [crossed(difference(study, get, case.name, TEACHER, [CLOTHING])) for get in (right, cross_entropy)]
+            said = ["", ""] if case.name == TEACHER else [in_points(less[0]), as_difference(less[1])]
+            lines.append(line(case.name, found.seeds, in_percent(found), *said))
+    return table("All that was trained, on clothing", columns, lines)
+
+
+def boxes(study: Study) -> list[str]:
+    """Mass inside boxes, of networks that were not trained to decide by representatives."""
+    columns = ["classifier", "map", "photos", "mass inside", "less the area of the boxes", "less that of rank 1"]
+    lines = []
+    for name in (LITE, VIT):
+        row = study.done(BOXED, name, 0) or {}
+        found = {what: np.array([values]) for what, values in row.items() if what != "seconds"}
+        for what, values in found.items():
+            mean = crossed(values)
+            less = (
+                "" if what in (other, AREA) else as_difference(crossed(values - found[other]))
+                for other in (AREA, called(1))
+            )
+            lines.append(line(f"`{name}`", what, mean.photos, in_numbers(mean), *less))
+    return table("Mass inside the boxes", columns, lines)
+
+
+def cross_entropy(row: Row) -> list[float]:
+    return (-np.log(true_probability(np.array(row["logits"]), row["truth"]))).tolist()

@@ -1,0 +1,223 @@
+"""The tables of benchmarks/study_brnpa_tasks.py, from the numbers of single episodes, queries and photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tasks_few_shot
+import tasks_reid
+from measuring import head
+from tasks_kept import REPRESENTATIVE, Row
+
+DRAWS = 4000
+BySeed = dict[int, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean, and where 95 % of those lie that are drawn anew."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_of(values: Sequence[Sequence[float]], groups: Sequence[object] | None = None, shared: bool = False) -> Mean:
+    """The mean of values (seeds, n), by a bootstrap over seeds and over what was measured, in one draw.
+
+    Args:
+        values: of each seed.
+        groups: of the n, which are drawn whole, as photos of one person; default each by itself.
+        shared: whether the n are the same in all seeds, and drawn once for all; else each seed has n of its own.
+    """
+    table = np.asarray(values, dtype=float)
+    _, place = np.unique(np.arange(table.shape[1]) if groups is None else np.asarray(groups), return_inverse=True)
+    counts = np.bincount(place).astype(float)
+    sums = np.stack([np.bincount(place, weights=row) for row in table])
+    draw = np.random.default_rng(0)
+    seeds = draw.integers(len(table), size=(DRAWS, len(table), 1))
+    drawn = draw.integers(len(counts), size=(DRAWS, 1 if shared else len(table), len(counts)))
+    means = sums[seeds, drawn].sum(axis=(1, 2)) / np.broadcast_to(counts[drawn], (*seeds.shape[:2], len(counts))).sum(
+        axis=(1, 2)
+    )
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Mean(float(table.mean()), float(low), float(high))
+
+
+def difference(first: BySeed, second: BySeed, **drawn: Any) -> Mean | None:
+    """first − second, of the same episodes, queries or photos; None where they have no seed in common."""
+    both = sorted(first.keys() & second.keys())
+    if not both:
+        return None
+    return mean_of([np.subtract(first[seed], second[seed]) for seed in both], **drawn)
+
+
+def by_seed(rows: Iterable[Row], read: Callable[[Row], Sequence[float]]) -> BySeed:
+    return {row["seed"]: read(row) for row in rows}
+
+
+def document(rows: Sequence[Row]) -> str:
+    parts = [*few_shot(rows), *reid(rows), *similarity(rows), *side_by_side(rows)]
+    return "\n".join(parts) + "\n"
+
+
+def few_shot(rows: Sequence[Row]) -> list[str]:
+    """Accuracy of episodes; each seed has episodes of its own."""
+    lines = []
+    for shots in tasks_few_shot.SHOTS:
+        own = [row for row in rows if row["task"] == "few-shot" and row["shots"] == shots]
+        if not own:
+            continue
+        of = {case.name: [row for row in own if row["case"] == case.name] for case in tasks_few_shot.CASES}
+        read = {name: by_seed(some, lambda row: row["accuracy"]) for name, some in of.items() if some}
+        lines += [f"### Omniglot, 5 ways, {shots} shot{'s' * (shots > 1)}", ""]
+        columns = ["", "grid", "seeds", "accuracy [95 %]", f"less {tasks_few_shot.ALONE}", "less its teacher"]
+        lines += head(columns)
+        for name, values in read.items():
+            cells = [grid(of[name][0]), str(len(values)), percent(mean_of([*values.values()]))]
+            lines.append(line(name, *cells, *less(read, name, tasks_few_shot)))
+        lines += ["", *ranks_alone(own, lambda found: found, "accuracy")]
+    return lines
+
+
+def reid(rows: Sequence[Row]) -> list[str]:
+    """Retrieval: the same queries in all seeds, and those of a person drawn together."""
+    own = [row for row in rows if row["task"] == "re-id"]
+    if not own:
+        return []
+    drawn: dict[str, Any] = {"groups": own[0]["persons"], "shared": True}
+    lines = [f"### Re-identification, {len({*own[0]['persons']})} persons, {len(own[0]['persons'])} queries", ""]
+    columns = ["", "grid", "seeds", "mAP before", "mAP [95 %]", f"less {tasks_reid.ALONE}", "less its teacher"]
+    lines += head([*columns, "rank-1 [95 %]"])
+    read = {case.name: [row for row in own if row["case"] == case.name] for case in tasks_reid.CASES}
+    precision = {name: by_seed(some, lambda row: row["mAP"]) for name, some in read.items() if some}
+    for name, values in precision.items():
+        before = np.mean([row["before"] for row in read[name]])
+        cells = [
+            grid(read[name][0]),
+            str(len(values)),
+            f"{100 * before:.1f}",
+            percent(mean_of([*values.values()], **drawn)),
+        ]
+        first = mean_of([row["rank-1"] for row in read[name]], **drawn)
+        lines.append(line(name, *cells, *less(precision, name, tasks_reid, **drawn), percent(first)))
+    return [*lines, "", *ranks_alone(own, lambda found: found["mAP"], "mAP", **drawn)]
+
+
+def ranks_alone(rows: Sequence[Row], read: Callable[[Any], Sequence[float]], measure: str, **drawn: Any) -> list[str]:
+    """What is told by some ranks alone, of each network that has ranks; behind it, how much more than that by all."""
+    known = [name for name in dict.fromkeys(row["case"] for row in rows) if any_ranks(rows, name)]
+    lines = head([f"{measure} by ranks", *known])
+    for ranks in REPRESENTATIVE:
+        cells = []
+        for name in known:
+            of = [row for row in rows if row["case"] == name]
+            values = by_seed(of, lambda row, ranks=ranks: read(row["ranks"][ranks]))
+            some, every = mean_of([*values.values()], **drawn), by_seed(of, lambda row: read(row["ranks"]["1+2+3"]))
+            added = "" if ranks == "1+2+3" else f" ({percent(difference(values, every, **drawn), signed=True)})"
+            cells.append(f"{100 * some.value:.1f}{added}")
+        lines.append(line(ranks, *cells))
+    return [*lines, ""]
+
+
+def less(read: Mapping[str, BySeed], name: str, task: Any, **drawn: Any) -> list[str]:
+    """Of a network, how much more it is worth than the one that learns alone; of a student, than its teacher."""
+    others = (task.ALONE if name != task.ALONE else "", task.TEACHER if name == task.STUDENT else "")
+    return [percent(difference(read[name], read.get(other, {}), **drawn), signed=True) for other in others]
+
+
+def any_ranks(rows: Sequence[Row], name: str) -> bool:
+    return any("ranks" in row for row in rows if row["case"] == name)
+
+
+def similarity(rows: Sequence[Row]) -> list[str]:
+    """Maps of a cosine; differences to Grad-CAM of the same network, photo by photo."""
+    lines = []
+    for task in ("few-shot", "re-id"):
+        own = [row for row in rows if row["task"] == f"similarity, {task}"]
+        if not own:
+            continue
+        what = "a drawing and its prototype" if task == "few-shot" else "a photo and its nearest right match"
+        lines += [f"### What makes {what} alike", ""]
+        columns = ["network", "grid", "map", "seeds", "photos", "cosine", "deletion ↓", "less grad-cam"]
+        lines += head([*columns, "insertion ↑", "less grad-cam"])
+        for name in dict.fromkeys(row["case"] for row in own):
+            lines += of_network([row for row in own if row["case"] == name], shared=task == "re-id")
+        lines.append("")
+    return lines
+
+
+def of_network(rows: Sequence[Row], shared: bool) -> list[str]:
+    drawn: dict[str, Any] = {"groups": rows[0]["about"], "shared": shared}
+    lines = []
+    for method in rows[0]["methods"]:
+        cells = [rows[0]["case"], grid(rows[0]), method, str(len(rows)), str(len(rows[0]["about"]))]
+        cells.append(f"{np.mean([row['methods'][method]['clean'] for row in rows]):.2f}")
+        for curve in ("deletion", "insertion"):
+            values, against = (
+                by_seed(rows, lambda row, of=of, curve=curve: row["methods"][of][curve]) for of in (method, "grad-cam")
+            )
+            added = difference(values, against, **drawn) if method != "grad-cam" else None
+            cells += [f"{mean_of([*values.values()], **drawn).value:.3f}", plain(added)]
+        lines.append(line(*cells))
+    return lines
+
+
+def side_by_side(rows: Sequence[Row]) -> list[str]:
+    """Three tasks on the same photos."""
+    networks = [row for row in rows if row["task"] == "side by side"]
+    compared = [row for row in rows if row["task"] == "compare"]
+    lines = []
+    if networks:
+        lines += [
+            "### One backbone, three tasks",
+            "",
+            *head(["task", "grid", "seeds", "what it is worth", "by chance"]),
+        ]
+        for name in dict.fromkeys(row["case"] for row in networks):
+            of = [row for row in networks if row["case"] == name]
+            values = ", ".join(f"{100 * row['value']:.1f}" for row in of)
+            lines.append(
+                line(name, grid(of[0]), str(len(of)), f"{of[0]['of']}: {values}", f"{100 * of[0]['chance']:.1f}")
+            )
+        lines.append("")
+    if compared:
+        methods = [row["method"] for row in compared]
+        lines += head(["mean over photos [95 %]", *methods])
+        lines += over_photos("compactness, ", [row["sparsity"]["compactness"] for row in compared])
+        lines += over_photos("Gini index, ", [row["sparsity"]["gini"] for row in compared])
+        lines += over_photos("overlap, ", [row["overlap"] for row in compared])
+    return lines
+
+
+def over_photos(what: str, found: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
+    names = sorted({name for each in found for name in each})
+    return [
+        line(f"{what}{name}", *(plain(mean_of([each[name]]), 2, "") if name in each else "" for each in found))
+        for name in names
+    ]
+
+
+def line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def grid(row: Row) -> str:
+    return "×".join(map(str, row["grid"]))
+
+
+def percent(mean: Mean | None, signed: bool = False) -> str:
+    if mean is None:
+        return ""
+    form = "+.1f" if signed else ".1f"
+    value, low, high = (format(100 * part, form) for part in (mean.value, mean.low, mean.high))
+    return f"{value} [{low}, {high}]"
+
+
+def plain(mean: Mean | None, digits: int = 3, sign: str = "+") -> str:
+    if mean is None:
+        return ""
+    return f"{mean.value:{sign}.{digits}f} [{mean.low:{sign}.{digits}f}, {mean.high:{sign}.{digits}f}]"

@@ -1,0 +1,78 @@
+"""Pictures for the page of study_brnpa_tasks.py: ranked maps of drawings, clothing and photos of ImageNet's classes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import tasks_few_shot
+import tasks_side_by_side
+import tasks_similarity
+from matplotlib.figure import Figure
+from PIL import Image
+from study_tame import LITE
+from tasks_kept import Extent, Keep
+
+import regard
+from regard.explanation import join
+from regard.models.high_resolution import high_resolution
+
+DOTS = 75
+WIDTHS, LARGEST = (700, 600, 500, 400), 150_000
+"""Pixels of a picture, the widest first of which a file has no more bytes."""
+NIPS = ("7e73c7adc520e406.jpg", "821aae58dc96b4b2.jpg", "56dbd7d814ef5c58.jpg")
+GARMENTS = ("dress", "hat", "shoes")
+ALONE = "hat"
+"""In networks for three tasks."""
+SEED = 0
+
+
+def write(folder: Path, data: Path, extent: Extent, keep: Keep) -> None:
+    """Write all of them; networks that are not there are trained."""
+    photos = tasks_side_by_side.clothing(data)
+    figures = {"omniglot": drawn(data, extent, keep), "clothing": worn(photos, extent, keep), "nips17": seen(data)}
+    for name, figure in figures.items():
+        page = io.BytesIO()
+        figure.savefig(page, dpi=DOTS)
+        save(Image.open(page), folder / f"br-npa-{name}.png")
+    save(Image.open(side_by_side(photos, keep)), folder / "br-npa-by-task.png")
+
+
+def drawn(data: Path, extent: Extent, keep: Keep) -> Figure:
+    given = tasks_few_shot.drawings(data, extent.every)
+    classifier, asked = tasks_similarity.queries(tasks_few_shot.STUDENT, SEED, given, extent, keep)
+    explainer = regard.BRNPA(classifier)
+    targets = [regard.Similarity(each.reference, name="likeness to its class") for each in asked[:3]]
+    return join([explainer([each.photo], [target]) for each, target in zip(asked, targets, strict=False)]).rank_figure()
+
+
+def worn(photos: tasks_side_by_side.Clothing, extent: Extent, keep: Keep) -> Figure:
+    found = tasks_side_by_side.trained("classification", SEED, photos, extent, keep)
+    files = [next(file for file, name in photos.unseen if name == garment) for garment in GARMENTS]
+    return regard.BRNPA(found.classifier)(files).rank_figure(files)
+
+
+def seen(data: Path) -> Figure:
+    """A network that was never trained for it, on a grid of 14×14."""
+    classifier = high_resolution(regard.load(LITE), (1,))
+    files = [data / "nips17-ccby" / "images" / name for name in NIPS]
+    return regard.BRNPA(classifier)(files).rank_figure(files)
+
+
+def side_by_side(photos: tasks_side_by_side.Clothing, keep: Keep) -> Path:
+    files = [tasks_side_by_side.file_of(task, SEED, keep) for task in tasks_side_by_side.TASKS]
+    photo = next(file for file, name in photos.unseen if name == ALONE)
+    run = keep.folder / "compared-one"
+    found = tasks_side_by_side.compared(files, [photo], ["br-npa"], run, "--targets", ALONE)
+    return run / next(row["picture"] for row in found["rows"])
+
+
+def save(picture: Image.Image, file: Path) -> None:
+    """In 256 colours, those of the ranks among them, which a choice by frequency would lose."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for width in WIDTHS:
+        smaller = picture.convert("RGB")
+        smaller.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
+        smaller.quantize(256, Image.Quantize.MAXCOVERAGE).save(file, optimize=True)
+        if file.stat().st_size <= LARGEST:
+            return

@@ -1,0 +1,1 @@
+"""Selective models of several seeds, trained together."""

@@ -1,0 +1,82 @@
+"""A mode is named by all of its numbers, and by none alone."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from regard.exams.sdc import error_modes
+from regard.exams.sdc.error_modes import named
+from regard.exams.sdc.evidence import Coded, Evidence, hard_bound
+
+BOXES = Evidence(
+    examples=1000,
+    chance=35.7,
+    accuracy=95.2,
+    FTPT=39.1,
+    FFPT=56.1,
+    train=96.0,
+    test=95.2,
+    right_elsewhere=92.1,
+    foreground_last=60.9,
+    evenness=84.2,
+    support=2.0,
+    coded=Coded("foreground 1", of_all=46.3, elsewhere=94.2, focus=4.9, others_focus=55.3, kept=93.8),
+    hard=29.8,
+    bound=40.2,
+    one_hot=67.3,
+    drawn=62.6,
+    without_foreground=31.4,
+    follows=62.8,
+)
+"""Of a linear focus trained on boxes-2: one label is coded, the others leak besides."""
+
+
+def test_modes_of_which_none_dominates_are_all_told():
+    found = named(BOXES, leaky=False)
+    assert found.mode == "unnamed"
+    assert [note.partition(":")[0] for note in found.notes] == ["in part a class-coded focus", "in part leakage"]
+    coded = replace(BOXES, coded=replace(BOXES.coded, of_all=50.0))
+    assert named(coded, leaky=False).mode == "class-coded focus"
+    assert named(coded, leaky=False).notes == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"others_focus": 49.0}, {"focus": 30.0}, {"elsewhere": 49.0}, {"kept": 49.0}, {"of_all": 49.0}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_label_is_coded_only_if_all_of_its_numbers_say_so(change):
+    coded = Coded("foreground 1", of_all=60.0, elsewhere=94.2, focus=4.9, others_focus=55.3, kept=93.8)
+    assert named(replace(BOXES, coded=coded), leaky=False).mode == "class-coded focus"
+    assert named(replace(BOXES, coded=replace(coded, **change)), leaky=False).mode == "unnamed"
+
+
+def test_one_coded_label_of_many_is_named_however_small_its_share():
+    """Of 50 labels it is 2 % of all right answers."""
+    coded = Coded("foreground 7", of_all=100.0, elsewhere=100.0, focus=0.0, others_focus=100.0, kept=100.0)
+    seen = replace(BOXES, chance=2.0, FTPT=98.0, FFPT=2.0, accuracy=100.0, train=100.0, test=100.0, coded=coded)
+    assert named(seen, leaky=False).mode == "class-coded focus"
+    astray = replace(coded, of_all=3.0, elsewhere=4.0, focus=96.0)
+    assert named(replace(seen, coded=astray), leaky=False).mode == "interpretable"
+
+
+def test_an_inverted_focus_that_finds_one_label_now_and_then_is_not_called_coded():
+    coded = Coded("minus one", of_all=50.3, elsewhere=100.0, focus=0.0, others_focus=1.0, kept=100.0)
+    seen = replace(BOXES, chance=50.0, FTPT=0.5, FFPT=99.5, accuracy=100.0, train=100.0, test=100.0, coded=coded)
+    seen = replace(seen, one_hot=50.0, drawn=55.0, foreground_last=99.5)
+    assert named(seen, leaky=False).mode == "inverted focus with leakage"
+
+
+def test_the_bound_is_the_largest_share_of_a_label_and_three_standard_errors():
+    label = torch.tensor([0] * 30 + [1] * 60 + [2] * 10)
+    assert hard_bound(label) == pytest.approx(100 * (0.6 + 3 * math.sqrt(0.6 * 0.4 / 100)))
+    assert hard_bound(torch.zeros(5, dtype=torch.long)) == 100
+
+
+def test_a_collapse_is_what_training_calls_one():
+    from regard.training.selective import figures
+
+    assert error_modes.SHARP == figures.COLLAPSED_SUPPORT
+    assert error_modes.LEARNT == 100 * figures.COLLAPSED_ACCURACY

@@ -1,0 +1,180 @@
+"""benchmarks/study_brnpa.py on a tiny network: what is kept of single photos, and what its tables make of it."""
+
+import csv
+import importlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import regard
+
+from .training.brnpa_trainings import LABELS, NAMES, PHOTOS, normed, start
+
+SET = "colours"
+
+
+@pytest.fixture(scope="module")
+def benchmarks():
+    folder = str(Path(__file__).parent.parent / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        names = ("cases", "crossed", "heads", "measures", "table", "table_maps", "table_ranks")
+        yield {name: importlib.import_module(f"study_brnpa_{name}") for name in names}
+    finally:
+        sys.path.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def study(benchmarks, tmp_path_factory):
+    """Photos, and a study of them whose trainings begin with a tiny network."""
+    data, keep = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("keep")
+    (data / SET).mkdir()
+    with (data / SET / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "name", "split"])
+        for number, (photo, label) in enumerate(zip(PHOTOS, LABELS, strict=True)):
+            Image.fromarray(photo).save(data / SET / f"{number}.png")
+            writer.writerow([f"{number}.png", label, "test" if number % 4 == 0 else "train"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks["cases"], "_published", lambda _: start(normed()))
+        patch.setattr(regard, "load", partial(regard.load, network=normed()))
+        yield benchmarks["cases"].Study(data, keep, range(1), (SET,), quick=True)
+
+
+@pytest.fixture(scope="module")
+def trained(benchmarks, study):
+    cases = benchmarks["cases"]
+    return {name: study.train(case, SET, 0) for case in cases.CLAIMED if (name := case.name) in ("teacher", "student")}
+
+
+def test_a_row_holds_the_answers_of_the_network_that_is_kept_to_the_photos_of_the_test_split(study, trained):
+    for name, row in trained.items():
+        network = study.network(name, SET, 0)
+        files = [study.data / photo for photo in row["photos"]]
+        assert sorted(int(file.stem) for file in files) == [n for n in range(len(PHOTOS)) if n % 4 == 0][: len(files)]
+        assert [NAMES[index] for index in row["truth"]] == [LABELS[int(file.stem)] for file in files]
+        assert torch.tensor(row["logits"]) == pytest.approx(network(network.prepare(files)).detach(), abs=1e-5)
+        assert set(row["heads"]) == {"1", "2", "3", "1+2", "2+3"}
+    assert trained["teacher"]["taught"] is None
+    assert trained["student"]["taught"] == trained["teacher"]["logits"]
+
+
+def test_a_training_that_was_killed_before_its_row_was_written_is_done_again_to_the_same_answers(
+    benchmarks, study, trained
+):
+    case = benchmarks["cases"].CLAIMED[0]
+    file = study.file(SET, case.name, 0)
+    file.rename(file.with_suffix(".aside"))
+    again = study.train(case, SET, 0)
+    assert again["logits"] == trained["teacher"]["logits"]
+    assert again["heads"] == trained["teacher"]["heads"]
+
+
+def test_parts_sum_to_the_logits_and_a_mirrored_photo_mirrored_again_has_the_same_places(
+    benchmarks, study, trained, monkeypatch
+):
+    measures = benchmarks["measures"]
+    found = measures.ranks_of(study, "student", SET, 0)
+    assert np.sum(found["parts"], axis=2) == pytest.approx(np.array(trained["student"]["logits"]), abs=1e-5)
+    down, across = found["grid"]
+    places = np.array(found["places"])
+    assert places.shape == (len(trained["student"]["truth"]), 3, 2)
+    assert (places < [down, across]).all()
+    mirrored = measures._mirrored(torch.tensor([[[0, 0], [1, across - 1]]]), across)
+    assert mirrored.tolist() == [[[0, across - 1], [1, 0]]]
+
+
+def test_a_head_fitted_afterwards_reads_the_vectors_of_its_ranks_of_the_same_photos(benchmarks, study, trained):
+    found = benchmarks["heads"].fitted_heads(study, "teacher", SET, 0)
+    assert found["photos"] == trained["teacher"]["photos"]
+    assert [*found["truth"]] == [*trained["teacher"]["truth"]]
+    assert set(found["heads"]) == {"1", "2", "3", "1+2", "2+3", "1+2+3"}
+    said = [np.argmax(logits, axis=1) for logits in found["heads"].values()]
+    assert np.mean(said[-1] == found["truth"]) > 0.5  # colours are told apart by any features; a third by chance
+
+
+def test_another_networks_maps_are_judged_by_the_judges_answers_to_photos_that_it_gets_right(
+    benchmarks, study, trained, monkeypatch
+):
+    measures = benchmarks["measures"]
+    monkeypatch.setattr(measures, "STEPS", 2)
+    row = trained["teacher"]
+    logits = torch.tensor(row["logits"])
+    logits[0], logits[1] = -100 * torch.eye(len(NAMES))[row["truth"][0]], 100 * torch.eye(len(NAMES))[row["truth"][1]]
+    monkeypatch.setattr(type(study), "done", lambda *_: {**row, "logits": logits.tolist()})
+    method = next(
+        method for method in measures.CROSSED if method.what == measures.judged_by("teacher", "student's rank 1")
+    )
+    found = measures.judged(study, method, SET, 0)
+    right = (logits.argmax(1) == torch.tensor(row["truth"])).tolist()
+    assert not right[0]
+    assert right[1]
+    assert [not np.isnan(value) for value in found["deletion"]] == right
+    clean = torch.tensor(row["logits"]).double().softmax(1)[range(len(right)), row["truth"]].numpy()
+    assert np.array(found["clean"])[right] == pytest.approx(clean[right], abs=1e-6)
+
+
+def test_a_mean_over_seeds_and_photos_has_the_interval_of_a_plain_loop(benchmarks):
+    values = np.random.default_rng(3).normal(size=15) + np.array([[0.0], [0.5], [1.2]])
+    values[1, :5] = np.nan
+    found = benchmarks["crossed"].crossed(values)
+    draw, means = np.random.default_rng(5), []
+    for _ in range(4000):
+        seeds, photos = draw.integers(3, size=3), draw.integers(15, size=15)
+        drawn = [values[seed, photo] for seed in seeds for photo in photos if not np.isnan(values[seed, photo])]
+        means.append(np.mean(drawn))
+    assert found.mean == pytest.approx(np.nanmean(values))
+    assert [found.low, found.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.06)
+    assert (found.seeds, found.photos) == (3, 15)
+
+
+def test_what_has_not_been_done_counts_for_nothing(benchmarks):
+    values = np.array([[0.0, 1.0, np.nan], [np.nan] * 3])
+    found = benchmarks["crossed"].crossed(values)
+    assert (found.mean, found.seeds, found.photos) == (0.5, 1, 2)
+    nothing = benchmarks["crossed"].crossed(np.full((2, 3), np.nan))
+    assert np.isnan(nothing.mean)
+    assert benchmarks["crossed"].in_points(nothing) == ""
+
+
+def test_without_a_rank_its_part_of_every_logit_is_gone(benchmarks):
+    ranks = benchmarks["table_ranks"]
+    row = {"truth": [0, 1], "parts": [[[3, 1, 0], [1, 2, 0]], [[0, 0, 4], [1, 1, 1]]]}  # logits 4, 3 and 4, 3
+    assert ranks._added(1)(row) == [3, 1]
+    assert ranks._above(1)(row) == [1, 0.5]
+    assert ranks._wrong_without(1)(row) == [1, 0]  # 1, 2 and 4, 2: the first is now wrong, the second stays so
+    assert ranks._wrong_without(3)(row) == [0, -1]
+    lost = ranks._lost(1)(row)
+    assert lost[0] == pytest.approx(1 / (1 + np.exp(-1)) - 1 / (1 + np.exp(1)))
+    assert np.isnan(lost[1])
+
+
+def test_places_are_the_same_in_a_coarser_grid_where_they_share_a_cell(benchmarks):
+    ranks = benchmarks["table_ranks"]
+    row = {"grid": [14, 14], "places": [[[0, 13]], [[2, 5]], [[2, 5]]], "mirrored": [[[1, 12]], [[2, 5]], [[2, 6]]]}
+    assert ranks._same(1)(row) == [0, 1, 0]
+    assert ranks._same(1, (7, 7))(row) == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"), [pytest.param(0, "yes", id="equal"), pytest.param(1, "not shown", id="worse")]
+)
+def test_a_student_is_not_inferior_where_the_whole_interval_lies_above_the_margin(benchmarks, tmp_path, wrong, shown):
+    cases = benchmarks["cases"]
+    (tmp_path / SET).mkdir()
+    lines = ["file,name,split", *(f"{number}.png,a,test" for number in range(20))]
+    (tmp_path / SET / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    study = cases.Study(tmp_path, tmp_path, range(2), (SET,))
+    for name, mistakes in (("teacher", 0), ("student", wrong)):
+        for seed in study.seeds:
+            logits = [[1, 0] if number < mistakes else [0, 1] for number in range(20)]
+            study.file(SET, name, seed).write_text(json.dumps({"truth": [1] * 20, "logits": logits}), encoding="utf-8")
+    line = benchmarks["table"].not_inferior(study)[4]
+    assert line.startswith(f"| all sets | 20 | 2 | {-100 * wrong / 20:+.1f}")
+    assert line.endswith(f"| {shown} |")

@@ -1,0 +1,366 @@
+"""Selective models of several seeds together: the curves of plain single runs, each with its own order and end."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from regard.attention.selective import SelectiveModel
+from regard.attention.selective_losses import hard_loss, segment_losses
+from regard.attention.selective_weights import weights_called
+from regard.errors import NotFiniteError, UnsupportedError
+from regard.runs import Run
+from regard.training.selective import fit as fitting
+from regard.training.selective.figures import collapsed
+from regard.training.selective.fit import fit_selective
+from regard.training.selective.kept_seeds import kept_in, seeds_left
+from regard.training.selective.recipe import Phase, SelectiveRecipe, stage_wise
+from regard.training.selective.stacked import can_be_stacked
+
+from .selective_models import build, plain_training, points
+
+SEEDS = [3, 0, 7]
+
+
+def recipe(epochs=4, paradigm="soft", learns="both", **settings):
+    usual = {"batch": 25, "rate": 1e-2, "stop": None}
+    return SelectiveRecipe(phases=(Phase(epochs, paradigm, learns),), **{**usual, **settings})
+
+
+def train(seeds=tuple(SEEDS), made=None, data=None, test=None, **settings):
+    data = points() if data is None else data
+    asked = settings.pop("recipe", None) or recipe()
+    return fit_selective(made or build(), data, test or points(20, seed=9), seeds, asked, **settings)
+
+
+def weights_of(trained):
+    return {name: value.clone() for name, value in trained.model.state_dict().items()}
+
+
+def soft(model, segments, label):
+    return functional.cross_entropy(model(segments).logits, label, reduction="none")
+
+
+def hard(model, segments, label):
+    found = model(segments, prediction="mixture")
+    return hard_loss(found.weights, segment_losses(found.segment_logits, label))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(("paradigm", "loss"), [("soft", soft), ("hard", hard)])
+def test_curves_of_seeds_together_are_those_of_plain_single_runs(paradigm, loss, optimizer):
+    asked = recipe(5, paradigm, optimizer=optimizer, prediction="aggregate")
+    for trained in train(recipe=asked):
+        model = build()(trained.seed)
+        plain = {
+            "adam": torch.optim.Adam(model.parameters(), lr=1e-2),
+            "sgd": torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9),
+        }[optimizer]
+        expected = plain_training(model, points(), trained.seed, 5, 25, loss, plain)
+        assert [figures["train loss"] for figures in trained.epochs] == pytest.approx(expected, abs=1e-9)
+        for name, value in model.state_dict().items():
+            assert torch.allclose(trained.model.state_dict()[name], value, atol=1e-9)
+        assert expected[-1] < expected[0]
+
+
+@pytest.mark.parametrize("paradigm", ["soft", "hard", "sampled", "marginal", "posterior", "supervised"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_seed_s_curve_does_not_depend_on_the_others(paradigm, layer):
+    asked = recipe(3, paradigm, entropy=0.01, warm_up=2)
+    made, ragged = build(layer=layer), points(ragged=True)
+    for trained in train(made=made, data=ragged, recipe=asked):
+        (alone,) = train([trained.seed], made, ragged, recipe=asked)
+        assert [*trained.epochs[0]] == [*alone.epochs[0]]
+        for here, there in zip(trained.epochs, alone.epochs, strict=True):
+            assert here == pytest.approx(there, abs=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["sparsemax", "learnt-entmax", "gumbel"])
+def test_weights_that_learn_or_draw_have_the_same_curves_too(weights):
+    def made(seed):
+        return build(weights=weights_called(weights, seed=seed))(seed)
+
+    for trained in train(made=made):
+        (alone,) = train([trained.seed], made)
+        assert trained.epochs[-1] == pytest.approx(alone.epochs[-1], abs=1e-9)
+        assert trained.epochs[-1]["train loss"] < trained.epochs[0]["train loss"]
+
+
+class Own(nn.Module):
+    """A module that no stack knows."""
+
+    def __init__(self, seed):
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.place = nn.Parameter(torch.randn(3, 2, generator=draw, dtype=torch.float64))
+        self.lower = nn.Linear(3, 1, bias=False).double()
+        nn.init.normal_(self.lower.weight, generator=draw)
+
+    def forward(self, rows):
+        return self.lower((rows[:, None] - self.place).square().sum(dim=2).neg().exp())[:, 0]
+
+
+def test_one_s_own_modules_are_trained_together_too():
+    def made(seed):
+        return SelectiveModel(Own(seed), build()(seed).classifier)
+
+    for trained in train(made=made):
+        model = made(trained.seed)
+        expected = plain_training(
+            model, points(), trained.seed, 4, 25, soft, torch.optim.Adam(model.parameters(), lr=1e-2)
+        )
+        assert [figures["train loss"] for figures in trained.epochs] == pytest.approx(expected, abs=1e-9)
+
+
+def dropped(seed):
+    model = build(dtype=torch.float32)(seed)
+    model.classifier.insert(1, nn.Dropout(0.2))
+    return model
+
+
+def normed(seed):
+    model = build(dtype=torch.float32)(seed)
+    model.focus[0].insert(1, nn.BatchNorm1d(8))
+    return model
+
+
+@pytest.mark.parametrize("made", [dropped, normed])
+def test_what_cannot_be_stacked_goes_one_after_another_and_is_as_repeatable(made):
+    assert not can_be_stacked(made(0))
+    state = torch.get_rng_state()
+    first = train(made=made)
+    assert torch.equal(state, torch.get_rng_state())
+    for trained in first:
+        torch.rand(3)
+        (alone,) = train([trained.seed], made)
+        assert trained.epochs == alone.epochs
+
+
+def test_small_and_large_groups_come_to_the_same(monkeypatch):
+    large = train(list(range(5)))
+    monkeypatch.setattr(fitting, "TOGETHER", 2)
+    for here, there in zip(train(list(range(5))), large, strict=True):
+        assert here.seed == there.seed
+        assert here.epochs[-1] == pytest.approx(there.epochs[-1], abs=1e-9)
+
+
+# --- every seed its own end ------------------------------------------------------------------------------------------
+
+
+def test_a_seed_that_is_done_moves_no_more_while_others_go_on():
+    losses = [trained.epochs[5]["train loss"] for trained in train(recipe=recipe(10))]
+    stop = sorted(losses)[0] * 1.0001
+    at_end = {}
+
+    def told(trained):
+        at_end[trained.seed] = weights_of(trained)
+
+    counts = []
+    found = train(recipe=recipe(10, stop=stop), finished=told, heard=lambda _, left: counts.append(left))
+    ends = {trained.seed: len(trained.epochs) - 1 for trained in found}
+    assert len({*ends.values()}) > 1
+    for trained in found:
+        last = len(trained.epochs) - 1
+        over = [figures["train loss"] <= stop for figures in trained.epochs]
+        assert over[:-1] == [False] * last
+        assert trained.end == ("loss" if over[-1] else "epochs")
+        assert all(torch.equal(value, at_end[trained.seed][name]) for name, value in weights_of(trained).items())
+        (alone,) = train([trained.seed], recipe=recipe(10, stop=stop))
+        assert len(alone.epochs) == len(trained.epochs)
+        assert alone.epochs[-1] == pytest.approx(trained.epochs[-1], abs=1e-9)
+    assert counts == [sum(end > epoch for end in ends.values()) for epoch in range(1, max(ends.values()) + 1)]
+
+
+class Fuse(nn.Module):
+    """NaN once its scale has moved by more than a limit."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        self.limit = nn.Parameter(torch.full((1,), limit, dtype=torch.float64), requires_grad=False)
+
+    def forward(self, rows):
+        return rows * self.scale.where((self.scale - 1).abs() <= self.limit, math.nan)
+
+
+@pytest.mark.parametrize("steps", [1.5, 4.5])  # within an epoch of three steps, and after it
+@pytest.mark.parametrize("part", ["focus", "classifier"])
+def test_a_seed_that_breaks_ends_alone(part, steps):
+    def made(seed):
+        model = build()(seed)
+        getattr(model, part).append(Fuse(steps * 1e-2 if seed == 0 else 1e9))
+        return model
+
+    found = {trained.seed: trained for trained in train(made=made)}
+    assert {seed: trained.end for seed, trained in found.items()} == {0: "not finite", 3: "epochs", 7: "epochs"}
+    assert len(found[0].epochs) < 5
+    assert all(math.isfinite(value) for figures in found[0].epochs for value in figures.values())
+    for seed in (3, 7):
+        (alone,) = train([seed], made)
+        assert found[seed].epochs[-1] == pytest.approx(alone.epochs[-1], abs=1e-9)
+
+
+def test_numbers_that_are_none_from_the_start_are_an_error():
+    data = points()
+    data.items.values[3] = math.nan
+    with pytest.raises(NotFiniteError):
+        train(data=data)
+
+
+# --- phases ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("learns", "still"), [("focus", "classifier"), ("classifier", "focus")])
+def test_a_module_that_does_not_learn_stays_as_it_is(learns, still):
+    for trained in train(recipe=recipe(learns=learns)):
+        before, after = build()(trained.seed), trained.model
+        same = {
+            part: all(map(torch.equal, getattr(before, part).parameters(), getattr(after, part).parameters()))
+            for part in ("focus", "classifier")
+        }
+        assert same == {learns: False, still: True}
+        assert all(parameter.requires_grad for parameter in after.parameters())
+
+
+def test_a_frozen_module_keeps_the_statistics_of_its_norms():
+    (trained,) = train([0], normed, recipe=recipe(learns="classifier"))
+    assert torch.equal(trained.model.focus[0][1].running_mean, torch.zeros(8))
+
+
+def test_what_was_frozen_before_stays_frozen():
+    def made(seed):
+        model = build()(seed)
+        model.focus[0].requires_grad_(False)
+        return model
+
+    for trained in train(made=made):
+        assert torch.equal(trained.model.focus[0][0].weight, made(trained.seed).focus[0][0].weight)
+        assert not torch.equal(trained.model.focus[1][0].weight, made(trained.seed).focus[1][0].weight)
+        assert [parameter.requires_grad for parameter in trained.model.focus.parameters()] == [False, True]
+
+
+def test_phases_follow_each_other():
+    data = points()
+    (staged,) = train([0], data=data, recipe=SelectiveRecipe(stage_wise(2, 2), batch=25, rate=1e-2, stop=None))
+    model = build()(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+
+    def loss(model, segments, label):
+        focus_learns = len(seen) >= 2 * 3
+        seen.append(1)
+        model.focus.requires_grad_(focus_learns)
+        model.classifier.requires_grad_(not focus_learns)
+        return soft(model, segments, label)
+
+    seen = []
+    expected = plain_training(model, data, 0, 4, 25, loss, optimizer)
+    assert [figures["train loss"] for figures in staged.epochs] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_fixed_wrong_focus_leaves_the_classifier_at_the_majority():
+    class Wrong(nn.Module):
+        def forward(self, rows):  # far to the left or right there is background alone
+            return 50 * (rows[:, 0] - 4.8).abs()
+
+    def made(seed):
+        return SelectiveModel(Wrong(), build(dtype=torch.float32)(seed).classifier)
+
+    data, test = points(300), points(300, seed=1)
+    for trained in train([0, 1], made, data, test, recipe=recipe(15)):
+        majority = float(test.label.bincount().max()) / 300
+        assert trained.epochs[-1]["test accuracy"] <= majority + 0.04
+
+
+def test_a_focus_that_is_told_finds_the_foreground():
+    def judged(weights, logits, label, position, mask):
+        return {"focus": weights.argmax(dim=1) == position}
+
+    found = train(
+        recipe=recipe(25, "supervised", rate=3e-2), made=build(focus="mlp-24-24"), data=points(200), judged=judged
+    )
+    told = [trained.epochs[-1]["train focus"] for trained in found]
+    begun = [trained.epochs[0]["train focus"] for trained in found]
+    assert min(told) > 0.75 > 0.5 > max(begun)
+
+
+def test_large_entropy_collapses_and_the_detector_says_so():
+    found = train(list(range(4)), made=build(focus="mlp-24-24"), recipe=recipe(40, entropy=0.9, rate=3e-2))
+    assert any(trained.collapsed for trained in found)
+    for trained in found:
+        last = trained.epochs[-1]
+        assert trained.collapsed == (last["train support"] <= 1.1 and last["train accuracy"] < trained_limit())
+
+
+def trained_limit():
+    chance = float(points().label.bincount().max()) / 60
+    return chance + 0.25 * (1 - chance)
+
+
+@pytest.mark.parametrize(("support", "accuracy", "says"), [(1.0, 0.34, True), (1.0, 0.67, False), (4.0, 0.34, False)])
+def test_collapse_is_sharp_weights_near_chance(support, accuracy, says):
+    assert collapsed({"support": support, "accuracy": accuracy}, 1 / 3) is says
+
+
+# --- figures and runs ------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_of_both_sets_from_before_the_first_step():
+    seen = []
+
+    def judged(weights, logits, label, position, mask):
+        seen.append(len(label))
+        return {"right": (weights.argmax(dim=1) == position) & (logits.argmax(dim=1) == label)}
+
+    (trained,) = train([0], judged=judged)
+    assert len(trained.epochs) == 5
+    assert seen[:2] == [60, 20]
+    model, data = build()(0).eval(), points(20, seed=9)
+    with torch.no_grad():
+        found = model(data.items.values[data.index].double())
+    right = (found.weights.argmax(dim=1) == data.position) & (found.logits.argmax(dim=1) == data.label)
+    assert trained.epochs[0]["test right"] == pytest.approx(float(right.double().mean()))
+    assert trained.epochs[0]["test support"] == pytest.approx(float((found.weights > 0.01).sum(dim=1).double().mean()))
+    assert "objective" not in trained.epochs[0]
+    assert not trained.model.training
+
+
+def test_seeds_that_are_kept_in_a_run_are_not_trained_again(tmp_path):
+    run = Run.open(tmp_path / "run", "exam-sdc", {"grid": 1})
+
+    class StoppedError(Exception):
+        pass
+
+    def stop_after_one(trained):
+        kept_in(run, "points", "soft")(trained)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(recipe=recipe(6), finished=stop_after_one)
+    left = seeds_left(run, "points", "soft", SEEDS)
+    assert left == SEEDS[1:]
+    assert seeds_left(run, "points", "hard", SEEDS) == SEEDS
+    train(left, recipe=recipe(6), finished=kept_in(run, "points", "soft"))
+    assert seeds_left(run, "points", "soft", SEEDS) == []
+    rows = run.rows()
+    assert len(rows) == 3 * 7
+    (alone,) = train([7], recipe=recipe(6))
+    last = next(row for row in rows if row["seed"] == 7 and row["last"])
+    assert last["test loss"] == pytest.approx(alone.epochs[-1]["test loss"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: train([]), "once"),
+        (lambda: train([1, 1]), "once"),
+        (lambda: train(data=points(0)), "nothing to train on"),
+        (lambda: train(test=points(0)), "nothing to measure"),
+        (lambda: train(made=lambda seed: build(focus="mlp-8" if seed else "mlp-6")(seed)), "same form"),
+        (lambda: train(made=lambda _: SelectiveModel(nn.Flatten(0), nn.Identity())), "without weights"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(call, said):
+    with pytest.raises(UnsupportedError, match=said):
+        call()

@@ -42,8 +42,7 @@ def drawn(data: Path, extent: Extent, keep: Keep) -> Figure:
     given = tasks_few_shot.drawings(data, extent.every)
     classifier, asked = tasks_similarity.queries(tasks_few_shot.STUDENT, SEED, given, extent, keep)
     explainer = regard.BRNPA(classifier)
-    targets = [regard.Similarity(each.reference, name="likeness to its class") for each in asked[:3]]
-    return join([explainer([each.photo], [target]) for each, target in zip(asked, targets, strict=False)]).rank_figure()
+    return join([explainer([each.photo], [each.target]) for each in asked[:3]]).rank_figure()
 
 
 def worn(photos: tasks_side_by_side.Clothing, extent: Extent, keep: Keep) -> Figure:

@@ -19,6 +19,7 @@ from regard.training.few_shot.figures import places_of
 from regard.training.reid.figures import embedded
 
 STEPS = 16
+LIKENESS = "likeness to its class"
 SHOTS = 5
 """Of a prototype; the networks learnt by one."""
 RANKED = {"br-npa, rank 1": {"rank": 1}, "br-npa, mean of ranks": {"rank": "mean"}}
@@ -36,13 +37,18 @@ class Asked:
 
     Attributes:
         photo: what a map is of.
-        reference: the embedding that its own is compared with, (D,).
+        reference: what its own is compared with: an embedding (D,), or of an episode vectors (K, C), rank by rank.
         about: whom or what it shows.
     """
 
     photo: Photo
     reference: torch.Tensor
     about: str
+
+    @property
+    def target(self) -> regard.Similarity:
+        """The score that decides: of an episode the mean over ranks of the cosines."""
+        return regard.Similarity(self.reference, "by ranks" if self.reference.dim() == 2 else "cosine", name=LIKENESS)
 
 
 def queries(
@@ -55,7 +61,7 @@ def queries(
     first = places_of(part, recipe, extent.judged, seed)[:, 0, : SHOTS + 1]
     photos = [part.photos[place] for place in first.flatten().tolist()]
     vectors = tasks_few_shot.vectors_of(classifier, photos).unflatten(0, first.shape)
-    references = prototypes(vectors[:, :SHOTS]).flatten(1)
+    references = prototypes(vectors[:, :SHOTS])
     return classifier, [
         Asked(part.photos[row[-1]], reference, f"episode {number}")
         for number, (row, reference) in enumerate(zip(first.tolist(), references, strict=True))
@@ -92,7 +98,7 @@ def judged(explainer: regard.Explainer, asked: Iterable[Asked]) -> dict[str, lis
     """The cosine of the whole photo, and its mean while the photo is taken away, or shown, in the order of the map."""
     found: dict[str, list[float]] = {"clean": [], "deletion": [], "insertion": []}
     for each in asked:
-        pixels, target = explainer.classifier.prepare([each.photo]), regard.Similarity(each.reference)
+        pixels, target = explainer.classifier.prepare([each.photo]), each.target
         read = curves(explainer.classifier, pixels, explainer(pixels, [target]), steps=STEPS, targets=[target])
         found["clean"].append(float(read.clean))
         found["deletion"].append(float(read.area("deletion")))

@@ -35,7 +35,7 @@ def attended(module, looked_at, beside):
     mean = [sum(row[j] for row in rows) / PLACES for j in range(PLACES)]
     narrow = [max(0.0, sum(w * m for w, m in zip(line, mean, strict=True))) for line in first.weight.tolist()]
     kernel = [sum(w * n for w, n in zip(line, narrow, strict=True)) for line in second.weight.tolist()]
-    fused = [sum(k * r for k, r in zip(kernel, row, strict=True)) / module.temperature for row in rows]
+    fused = [sum(k * r for k, r in zip(kernel, row, strict=True)) / len(row) / module.temperature for row in rows]
     largest = max(fused)
     powers = [math.exp(value - largest) for value in fused]
     attention = [power / sum(powers) for power in powers]

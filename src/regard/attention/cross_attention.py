@@ -36,15 +36,14 @@ class CrossAttention(nn.Module):
 
         correlation    R_ij = cosine( P_i , Q_j ),     r_i = ( R_i1 … R_im )
         meta-fusion    w = W_2 ReLU( W_1 (1/m) Σ_i r_i )
-        attention      a = softmax_i( w · r_i / τ )
+        attention      a = softmax_i( (1/m) w · r_i / τ )
         vector         v = (1/m) Σ_i ( 1 + a_i ) P_i
 
     and for the query the same with the correlations transposed and the same W. The class's features are the mean of its
-    photos', the vectors are compared by their cosine times a scale: as published for an answer. Otherwise than in the
-    authors' program, of which the formulas say nothing:
+    photos', the vectors are compared by their cosine times a scale: as published for an answer. The mean over the m
+    products in w · r_i is the authors' program's; their formula has the sum. Otherwise than there, of which the
+    formulas say nothing:
 
-    - it takes the mean over the m products in w · r_i, not their sum, so its τ is `temperature` / m here: m · 0.025
-      is as soft as published, and 0.025 m times as sharp;
     - behind W_1 it has a batch norm, and biases behind W_1 and W_2, so that an answer in training depends on the
       other pairs; weights are drawn otherwise;
     - it learns by the cosines of single places of the query and a classifier of all classes at every place. Here the
@@ -53,7 +52,7 @@ class CrossAttention(nn.Module):
     Args:
         places: m, which W_1 and W_2 are made for.
         reduction: m / rows of W_1; published 6.
-        temperature: τ; published 0.025, of a mean (see above).
+        temperature: τ; published 0.025.
 
     Raises:
         UnsupportedError: no places, or numbers that cannot be.
@@ -95,7 +94,7 @@ class CrossAttention(nn.Module):
     def _attention(self, correlations: Tensor) -> Tensor:
         """(…, m, m), a row for each place of what is looked at → (…, m)."""
         kernel = self.fusion(correlations.mean(dim=-2))
-        fused: Tensor = (correlations @ kernel[..., None])[..., 0]
+        fused: Tensor = (correlations @ kernel[..., None])[..., 0] / self.places
         return (fused / self.temperature).softmax(dim=-1)
 
     def extra_repr(self) -> str:

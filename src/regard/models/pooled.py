@@ -27,7 +27,8 @@ class PooledNetwork(nn.Module):
     forward(pixels) = dropout( pooling( features( pixels ) ).joined() )
 
     The backbone runs up to the place where its features stand and no further, and no hook stays in it. Whatever comes
-    after that place (a last norm, a pool, a head) has weights that no gradient reaches.
+    after that place (a last norm, a pool, a head) has weights that no gradient reaches. `torch.compile` takes
+    a network that stops there; `torch.export`, ONNX and `torch.jit.trace` do not, though they take the pooling.
 
     Args:
         backbone: runs on pixels (B, channels, H, W); it is taken as it is, not copied.

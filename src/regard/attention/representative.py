@@ -131,13 +131,12 @@ def representative_pooling(
 
 
 class RepresentativePooling(nn.Module):
-    """`representative_pooling` with its settings kept.
+    """`representative_pooling` with its settings kept, all of them but mask, seeds and on_nan.
 
     forward(features, mask=None, seeds=None, on_nan="error") → `Representatives`
 
     Args:
         count: K.
-        settings: those of `representative_pooling` but mask, seeds and on_nan.
 
     Raises:
         UnsupportedError: a setting that there is not.

@@ -94,7 +94,10 @@ class Kept:
         """Go through the epochs, those left of a run that was stopped; see `loop.fit`.
 
         Args:
-            task, optimizer, schedule, settings: see `loop.fit`.
+            task: see `loop.fit`, as the next three.
+            optimizer: of its module.
+            schedule: of the optimizer.
+            settings: how long and how finely.
             choice: by which the epoch is chosen; None keeps the last one.
             tracked: goes through the steps.
         """

@@ -93,7 +93,12 @@ def fit_few_shot(
         held_out: share of the classes that is examined; or which photos are, one mark each, alike for all of a class.
         choosing: share of the other classes by which the epoch is chosen; 0 keeps the last one.
         seed: of first weights, episodes, dropout, augmentation, of which classes are held out, and of the bootstrap.
-        run, force, accumulate, checkpoint_every, tracked, heard: see `fit_brnpa`.
+        run: see `fit_brnpa`, as those that follow.
+        force: of a run that stands there.
+        accumulate: parts of a step.
+        checkpoint_every: steps between checkpoints.
+        tracked: progress.
+        heard: told each epoch's figures.
 
     Raises:
         UnsupportedError: no list of photos; settings, strides or networks that do not fit.

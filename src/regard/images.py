@@ -26,7 +26,7 @@ import torch.nn.functional as functional
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from regard.errors import PhotoError, PixelsError, UnsupportedError
+from regard.errors import PhotoError, PixelsError
 
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 Interpolation = Literal["nearest", "bilinear"]
@@ -285,16 +285,6 @@ def _first_bytes(path: Path) -> str:
 def _describe(value: object) -> str:
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     return f"{type(value).__name__} of {dtype} {tuple(shape)}" if shape is not None else repr(value)[:80]
-
-
-def check_seed(seed: object) -> None:
-    """Refuse what is no whole number of 64 bits.
-
-    Raises:
-        UnsupportedError: it is not.
-    """
-    if type(seed) is not int or not -(2**63) <= seed < 2**63:
-        raise UnsupportedError("a seed is a whole number of 64 bits", came=repr(seed))
 
 
 def seed_of(pixels: Tensor, seed: int) -> int:

@@ -5,8 +5,8 @@ from torch.nn import functional
 
 from regard.attention.selective import SelectiveModel
 from regard.attention.selective_networks import classifier_called, focus_called
+from regard.seeds import seed_for
 from regard.training.selective.examples import mosaics_of
-from regard.training.steps import seed_for
 
 FOREGROUND = torch.tensor([[4.0, 6.5], [5.5, 6.0], [4.5, 4.5]])
 BACKGROUND = torch.tensor([[3.0, 3.5], [2.5, 5.5], [7.0, 6.5], [6.5, 4.5]])

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from regard.training.steps import Settings, seed_for
+from regard.seeds import seed_for
+from regard.training.steps import Settings
 
 EXAMPLES, WIDTH, ANSWERS = 23, 5, 3
 

@@ -12,13 +12,13 @@ import regard
 from regard.errors import ClassifierError, RunError, UnsupportedError
 from regard.models.conv_4 import conv_4
 from regard.runs import read_run
+from regard.seeds import seed_for
 from regard.training.brnpa.figures import AGREEMENT
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.few_shot.episodes import Episodes
 from regard.training.few_shot.figures import Asked, FewShotWorth
 from regard.training.few_shot.fit import fit_few_shot
 from regard.training.few_shot.recipe import FEW_SHOT_RECIPES
-from regard.training.steps import seed_for
 
 from ..explainers.networks import classifier_of, cnn
 from .fewshot_trainings import HELD_OUT, LABELS, NAMES, PHOTOS, classifier_with, part_of, recipe_of, start

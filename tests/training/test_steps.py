@@ -10,7 +10,8 @@ from hypothesis import strategies as some
 from torch import nn
 
 from regard.errors import MissingDependencyError, NotFiniteError, UnsupportedError
-from regard.training.steps import Settings, Steps, kept_for_the_caller, seed_for
+from regard.seeds import seed_for
+from regard.training.steps import Settings, Steps, kept_for_the_caller
 
 from .tasks import EXAMPLES, Fit, descent, settings
 

@@ -81,9 +81,9 @@ def evaluate(
     from regard.evaluate.measures import metrics_asked
     from regard.evaluate.photos import read_photos
     from regard.evaluate.plan import spread
-    from regard.images import check_seed
     from regard.models.catalog import DEFAULT, load
     from regard.runs import check_run_folder, finished_run, new_folder
+    from regard.seeds import check_seed
 
     check_seed(seed)
     if run is not None:

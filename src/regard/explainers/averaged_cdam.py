@@ -20,9 +20,10 @@ from regard.explainers.evidence import ClosedForm, Point, Pooled, point_of
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import incomplete
 from regard.explainers.reading import anatomy, on_grid, prefix_of
-from regard.images import check_seed, seed_of
+from regard.images import seed_of
 from regard.models.classifier import Classifier
 from regard.question import Question
+from regard.seeds import check_seed
 from regard.targets import Output, at_least_float32
 
 NoiseAt = Literal["block input", "norm output"]

@@ -24,10 +24,11 @@ from regard.explainers.explainer import Explainer, Found
 from regard.explainers.gradients import GRADIENT_BYTES, incomplete, of_targets
 from regard.explainers.inputs import from_pixels
 from regard.fills import Fill, training_mean
-from regard.images import check_seed, seed_of
+from regard.images import seed_of
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.question import Question
+from regard.seeds import check_seed
 
 
 class _Averaged(Explainer):

@@ -9,9 +9,10 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from regard.explainers.explainer import Explainer, Found
-from regard.images import check_seed, seed_of
+from regard.images import seed_of
 from regard.models.classifier import Classifier
 from regard.question import Question
+from regard.seeds import check_seed
 
 GRID = (14, 14)
 """Cells of a control's map where the network has no grid of its own: that of a ViT/16 at 224 pixels."""

@@ -13,9 +13,10 @@ from regard.errors import UnsupportedError
 from regard.explainers.explainer import Explainer, Found
 from regard.explainers.perturbed import fill_of, masked_scores
 from regard.fills import Fill
-from regard.images import check_seed, seed_of
+from regard.images import seed_of
 from regard.models.classifier import Classifier
 from regard.question import Question
+from regard.seeds import check_seed
 
 
 class RISE(Explainer):

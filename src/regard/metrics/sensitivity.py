@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from regard.errors import MetricError, NotFiniteError, PixelsError
-from regard.images import Pixels, check_seed, drawn_as, seed_of
+from regard.images import Pixels, drawn_as, seed_of
 from regard.metrics.maps import check_maps
+from regard.seeds import check_seed
 
 
 def max_sensitivity(

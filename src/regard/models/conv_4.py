@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from regard.errors import UnsupportedError
-from regard.images import check_seed
+from regard.seeds import check_seed
 
 
 def conv_4(channels: int = 1, width: int = 64, seed: int = 0) -> nn.Sequential:

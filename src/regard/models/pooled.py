@@ -12,10 +12,11 @@ from regard.attention.pooled import Pooled
 from regard.attention.representative import RepresentativePooling
 from regard.attention.settings import is_number
 from regard.errors import LayerError, UnsupportedError
-from regard.images import check_seed, seed_of
+from regard.images import seed_of
 from regard.models import passes
 from regard.models.features import Features, features_of
 from regard.models.taps import Place, find_layer, read
+from regard.seeds import check_seed
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from regard.errors import UnsupportedError
-from regard.images import check_seed
 from regard.models import passes
 from regard.models.classifier import Classifier
 from regard.models.weights import named_weights, of_other_weights
+from regard.seeds import check_seed
 
 Part = Literal["head", "last block", "all"]
 

@@ -9,7 +9,6 @@ the processes' gradients are added, not averaged: so parts of any sizes give the
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import NotFiniteError, UnsupportedError
-from regard.images import check_seed
+from regard.seeds import check_seed, seed_for
 from regard.training.processes import Processes
 
 Precision = Literal["float32", "bfloat16"]
@@ -122,12 +121,6 @@ class Losses:
     def values(self) -> dict[str, float]:
         """All of them, by name."""
         return {**self.components, "loss": self.loss, "gradient": self.gradient}
-
-
-def seed_for(seed: int, *what: int | str) -> int:
-    """A 63-bit seed of `seed` and of what the draw is for: ("crop", index, epoch)."""
-    digest = hashlib.blake2b(repr((seed, *what)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 @contextmanager

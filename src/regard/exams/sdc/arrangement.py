@@ -12,7 +12,7 @@ from regard.errors import UnsupportedError
 from regard.exams.sdc.background import with_background
 from regard.exams.sdc.items import Items, generator, whole
 from regard.exams.sdc.task import Mosaics, SelectiveTask
-from regard.images import check_seed
+from regard.seeds import check_seed
 
 _MOST_SEGMENTS = 2**15 - 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import NotFiniteError, UnsupportedError
+from regard.seeds import seed_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,7 @@ class Items:
 
 def generator(seed: int, *what: str) -> torch.Generator:
     """A generator of a seed for one kind of draw: more or fewer of another kind do not shift it."""
-    digest = hashlib.blake2b(repr((seed, *what)).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(seed_for(seed, *what))
 
 
 def whole(uniform: Tensor, ends: Tensor | int) -> Tensor:

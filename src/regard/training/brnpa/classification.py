@@ -16,10 +16,10 @@ from regard.attention.distillation import distillation_loss
 from regard.attention.pooled import Pooled
 from regard.models.classifier import Classifier
 from regard.models.pooled import PooledNetwork
+from regard.seeds import seed_for
 from regard.targets import at_least_float32
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.parts import Part
-from regard.training.steps import seed_for
 
 
 @dataclass(frozen=True)

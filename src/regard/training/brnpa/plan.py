@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from regard.attention.poolings import POOLINGS, described, pooling_called
 from regard.errors import ClassifierError, UnsupportedError
-from regard.images import check_seed
 from regard.models.batch_norm import remeasured
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
+from regard.seeds import check_seed, seed_for
 from regard.training.brnpa.classification import Classification, Trainee
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.parts import Part
 from regard.training.schedules import one_cycle
-from regard.training.steps import Settings, Task, seed_for
+from regard.training.steps import Settings, Task
 
 MEASURED = 256
 """Photos, at most, on which batch norm is measured anew."""

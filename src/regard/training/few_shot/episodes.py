@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ClassifierError, UnsupportedError
-from regard.images import check_seed
-from regard.training.steps import seed_for
+from regard.seeds import check_seed, seed_for
 
 
 @dataclass(frozen=True)

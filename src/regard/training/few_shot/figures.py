@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from regard.models.brnpa import BRNPAClassifier
+from regard.seeds import seed_for
 from regard.training.brnpa.classification import called
 from regard.training.brnpa.figures import AGREEMENT
 from regard.training.few_shot.episodes import Episodes
@@ -19,7 +20,6 @@ from regard.training.few_shot.task import Learner, decided, truth_of
 from regard.training.figures import bootstrap_interval, figure_of_words
 from regard.training.parts import Part
 from regard.training.readable import BATCH
-from regard.training.steps import seed_for
 
 DECIDED_TOGETHER = 16
 """Episodes."""

@@ -10,12 +10,12 @@ import torch
 from regard.attention.cross_attention import CrossAttention
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
+from regard.seeds import seed_for
 from regard.training.brnpa.plan import Plan
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.few_shot.recipe import FewShotRecipe
 from regard.training.few_shot.task import FewShot, Learner
 from regard.training.parts import Part
-from regard.training.steps import seed_for
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from regard.attention.prototypes import prototype_logits, prototypes
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.models.pooled import PooledNetwork
+from regard.seeds import seed_for
 from regard.targets import at_least_float32
 from regard.training.brnpa.classification import Batch, Trainee
 from regard.training.few_shot.episodes import Episodes
 from regard.training.few_shot.recipe import FewShotRecipe
 from regard.training.parts import Part
-from regard.training.steps import seed_for
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor
 from regard.attention.triplets import hardest_triplets
 from regard.models.classifier import Classifier
 from regard.models.taps import Place, read
+from regard.seeds import seed_for
 from regard.training.brnpa.classification import Batch, Classification, Trainee
 from regard.training.parts import Part
 from regard.training.reid.recipe import ReidRecipe
-from regard.training.steps import seed_for
 
 NECK = Place("network.pooling.neck", "input")
 

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from regard.attention.selective import SelectiveModel
 from regard.errors import NotFiniteError, UnsupportedError
-from regard.images import check_seed
+from regard.seeds import check_seed, seed_for
 from regard.training.selective.examples import Bank, Mosaics
 from regard.training.selective.figures import Judged, chance, collapsed, figures
 from regard.training.selective.objective import asked_for, objective
 from regard.training.selective.recipe import SelectiveRecipe
 from regard.training.selective.stacked import can_be_stacked, keep, stacked, write_back
-from regard.training.steps import kept_for_the_caller, seed_for
+from regard.training.steps import kept_for_the_caller
 
 End = Literal["loss", "epochs", "not finite"]
 

@@ -17,8 +17,8 @@ from regard.images import Photo, Pixels, open_photo
 from regard.models.classifier import Classifier
 from regard.models.features import Features
 from regard.models.stages import read_stages
+from regard.seeds import seed_for
 from regard.targets import log_probabilities
-from regard.training.steps import seed_for
 from regard.training.tame.masks import raised_to_mean, ranked_mask, soft_mask
 from regard.training.tame.recipe import Recipe
 

@@ -14,15 +14,16 @@ from regard.errors import ClassifierError, UnsupportedError
 from regard.explainers.tame import FEWEST_PHOTOS
 from regard.explainers.trained_attention import Card, TrainedAttention
 from regard.fills import Fill, black
-from regard.images import Photo, check_seed
+from regard.images import Photo
 from regard.models.classifier import Classifier
 from regard.models.features import Features
 from regard.models.linear_head import head_of, last_linear, linear_head
 from regard.models.stages import read_stages, stages_of
 from regard.runs import versions
+from regard.seeds import check_seed, seed_for
 from regard.training.processes import Processes
 from regard.training.readable import Watched
-from regard.training.steps import Settings, seed_for
+from regard.training.steps import Settings
 from regard.training.tame.mask_training import MaskTraining
 from regard.training.tame.recipe import Recipe
 from regard.training.tame.surveyed import Surveyed, surveyed

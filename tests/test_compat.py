@@ -129,7 +129,7 @@ def test_every_public_name_can_be_used_first(name):
 
 def test_what_regard_does_not_have_it_says_it_has_not():
     with pytest.raises(AttributeError, match=r"has no 'Explainator'.*Explainer"):
-        regard.Explainator  # noqa: B018
+        _ = regard.Explainator
 
 
 def test_the_names_that_type_checkers_see_are_the_public_ones():

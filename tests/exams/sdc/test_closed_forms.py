@@ -63,7 +63,10 @@ def test_inverted_focus_leaks_what_it_does_not_look_at(slope):
     found = task_called("singletons", background=3.0, train=1000).train[:]
     weights, mixed = attended(found, slope)
     minus, plus = (mixed[found.label == label] for label in (0, 1))
-    sigmoid = lambda value: 1 / (1 + math.exp(-value))  # noqa: E731
+
+    def sigmoid(value):
+        return 1 / (1 + math.exp(-value))
+
     expected = 3 - 4 * sigmoid(-4 * slope), 3 - 2 * sigmoid(-2 * slope)
     assert torch.allclose(minus, torch.tensor(expected[0]).double(), atol=1e-12)
     assert torch.allclose(plus, torch.tensor(expected[1]).double(), atol=1e-12)

@@ -125,7 +125,10 @@ def test_the_right_focus_before_such_a_classifier_is_not_accused_but_it_is_said(
 @pytest.mark.parametrize("prediction", ["aggregate", "chosen", "mixture"])
 def test_an_interpretable_model_is_not_accused(prediction, sharpness):
     task = task_called("d1", train=200, test=400)
-    distance = lambda x: -sharpness * torch.cdist(x, MEANS).amin(dim=1, keepdim=True) ** 2  # noqa: E731
+
+    def distance(points):
+        return -sharpness * torch.cdist(points, MEANS).amin(dim=1, keepdim=True) ** 2
+
     found = diagnose(selective(distance, nearest(MEANS, torch.arange(3)), prediction=prediction), task)
     assert found.mode == "interpretable"
     assert found.evidence.FTPT > 99
@@ -172,7 +175,10 @@ def test_learning_by_heart_is_named_and_the_test_is_no_better_than_the_majority(
 
 def test_what_is_learnt_by_heart_is_not_seen_in_a_task_that_leaks_and_that_is_said():
     task = task_called("d1", train=200, test=200, leaky=True)
-    distance = lambda x: -20 * torch.cdist(x, MEANS).amin(dim=1, keepdim=True)  # noqa: E731
+
+    def distance(points):
+        return -20 * torch.cdist(points, MEANS).amin(dim=1, keepdim=True)
+
     found = diagnose(selective(distance, nearest(MEANS, torch.arange(3))), task)
     assert found.mode == "interpretable"
     assert "same items" in found.notes[0]
@@ -214,7 +220,9 @@ def test_without_with_weights_only_what_is_seen_from_outside_is_named():
 def test_a_class_that_only_seems_coded_is_told_by_intervention():
     """The focus finds one class alone, and yet the background says nothing: the answer is read from what is left."""
     task = singletons(0.0)
-    sure = lambda segments, weights: above(0.0)((weights * first_number(segments)).sum(dim=1, keepdim=True))  # noqa: E731
+
+    def sure(segments, weights):
+        return above(0.0)((weights * first_number(segments)).sum(dim=1, keepdim=True))
 
     def answer(segments):
         weights = torch.softmax(2 * first_number(segments), dim=1)

@@ -334,4 +334,4 @@ def test_the_exam_is_a_function_whatever_was_imported_first():
     assert callable(regard.exams.sdc.examine)
     assert "exams" in dir(regard)
     with pytest.raises(AttributeError, match=r"regard\.exams has no 'sdcs'"):
-        regard.exams.sdcs  # noqa: B018
+        _ = regard.exams.sdcs

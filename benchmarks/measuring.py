@@ -94,3 +94,9 @@ def page(title: str, about: str | None, asked: argparse.Namespace, parts: Iterab
         if asked.write:
             asked.write.parent.mkdir(parents=True, exist_ok=True)
             asked.write.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def put_behind(mark: str, text: str, page: Path) -> None:
+    """Replace all that stands behind a mark of a page; the words before it stay."""
+    words = page.read_text(encoding="utf-8").partition(mark)[0]
+    page.write_text(f"{words}{mark}\n\n{text}", encoding="utf-8")

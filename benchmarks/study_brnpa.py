@@ -14,6 +14,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+from measuring import put_behind
 from study_brnpa_cases import CLAIMED, CLOTHING, COMPARED, LITE, RANDOM, STUDENT, TEACHER, TRANSFORMER, VIT, Study
 from study_brnpa_heads import fitted_heads
 from study_brnpa_measures import BOXED, CROSSED, OTHERS, in_boxes, judged, ranks_of
@@ -64,8 +65,7 @@ def main() -> None:
     text = document(study)
     print(text)
     if arguments.write:
-        words = arguments.write.read_text(encoding="utf-8").partition(MARK)[0]
-        arguments.write.write_text(f"{words}{MARK}\n\n{text}", encoding="utf-8")
+        put_behind(MARK, text, arguments.write)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import tasks_pictures
 import tasks_reid
 import tasks_side_by_side
 import tasks_similarity
+from measuring import put_behind
 from study_brnpa_tasks_table import document
 from tasks_kept import QUICK, Extent, Keep, Row
 
@@ -88,8 +89,7 @@ def main() -> None:
     text = document([json.loads(file.read_text(encoding="utf-8")) for file in sorted(keep.rows.glob("*.json"))])
     print(text)
     if arguments.write:
-        words = arguments.write.read_text(encoding="utf-8").partition(MARK)[0]
-        arguments.write.write_text(f"{words}{MARK}\n\n{text}", encoding="utf-8")
+        put_behind(MARK, text, arguments.write)
 
 
 if __name__ == "__main__":

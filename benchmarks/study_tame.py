@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import put_behind
 from study_tame_table import document
 from two_photos import canvas, own_shares, ring
 
@@ -266,8 +267,7 @@ def main() -> None:
     text = document(tables)
     print(text)
     if arguments.write:
-        words = arguments.write.read_text(encoding="utf-8").partition(MARK)[0]
-        arguments.write.write_text(f"{words}{MARK}\n\n{text}", encoding="utf-8")
+        put_behind(MARK, text, arguments.write)
 
 
 if __name__ == "__main__":

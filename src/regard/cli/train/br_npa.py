@@ -11,6 +11,7 @@ import typer
 from regard.cli.asked import listed
 from regard.cli.out_file import check_out
 from regard.cli.train.in_words import epoch_in_words
+from regard.cli.train.options import Accumulate, CheckpointEvery, Replace
 from regard.cli.train.progress import heard, stoppable, watched
 from regard.cli.train.task import TrainingTask
 from regard.cli.train.told import tell
@@ -117,15 +118,8 @@ def br_npa(
     frame: Annotated[
         str | None, typer.Option(help="re-id: H,W that photos are squashed to: 256,128; default the classifier's.")
     ] = None,
-    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step, so that less memory is needed.")] = 1,
-    checkpoint_every: Annotated[
-        int | None,
-        typer.Option(
-            "--checkpoint-every",
-            min=1,
-            help="Steps between checkpoints, besides those after every epoch; default 500.",
-        ),
-    ] = None,
+    accumulate: Accumulate = 1,
+    checkpoint_every: CheckpointEvery = None,
     held_out: Annotated[
         float | None,
         typer.Option(
@@ -147,9 +141,7 @@ def br_npa(
         Path | None,
         typer.Option("--run", help="The training's folder; default regard-runs/train-br-npa-NAME of --out."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the file in --out, and a finished or other run in --run.")
-    ] = False,
+    force: Replace = False,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of every draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -12,6 +12,7 @@ from regard.cli.asked import listed
 from regard.cli.out_file import check_out
 from regard.cli.output import announce
 from regard.cli.photo_run import pass_seconds
+from regard.cli.train.options import Accumulate, CheckpointEvery, Replace
 from regard.cli.train.progress import heard, stoppable, watched
 from regard.cli.train.tame_results import Loaded, epoch_in_words, recipe_in_words, tell, tell_rates
 
@@ -94,15 +95,8 @@ def tame(
         int | None, typer.Option(min=1, help="Times that every photo is seen; default: the preset's.")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Photos of a step; default: the preset's.")] = None,
-    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step, so that less memory is needed.")] = 1,
-    checkpoint_every: Annotated[
-        int | None,
-        typer.Option(
-            "--checkpoint-every",
-            min=1,
-            help="Steps between checkpoints, besides those after every epoch; default 500.",
-        ),
-    ] = None,
+    accumulate: Accumulate = 1,
+    checkpoint_every: CheckpointEvery = None,
     held_out: Annotated[float, typer.Option("--held-out", help="Share of photos by which the epoch is chosen.")] = 0.1,
     where: Annotated[str | None, typer.Option(help="COLUMN=VALUE: the photos that count, such as split=train.")] = None,
     weights: Annotated[
@@ -114,9 +108,7 @@ def tame(
     run: Annotated[
         Path | None, typer.Option("--run", help="The training's folder; default regard-runs/train-tame-NAME of --out.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the file in --out, and a finished or other run in --run.")
-    ] = False,
+    force: Replace = False,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of every draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the networks.")] = "float32",

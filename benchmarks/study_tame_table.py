@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regard.evaluate.statistics import interval, paired
+from regard.statistics import interval, paired
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 DROP, DROP_SMALL, GAIN = "average-drop 50%", "average-drop 15%", "increase-in-confidence 50%"

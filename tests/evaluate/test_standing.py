@@ -3,9 +3,9 @@ import math
 import pytest
 
 from regard.evaluate.standing import standing
-from regard.evaluate.statistics import holm, paired
 from regard.metrics.of_curves import AverageDrop, Insertion
 from regard.metrics.of_maps import RankCorrelation
+from regard.statistics import holm, paired
 
 
 def values(**methods):

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from regard.evaluate.markdown import cell, figures, mean, written
-from regard.evaluate.statistics import Estimate
 from regard.evaluate.table import overlaps, tables
 from regard.metrics.of_curves import AverageDrop, Insertion
 from regard.metrics.of_maps import ClassSensitivity, Gini, RankCorrelation
+from regard.statistics import Estimate
 
 DROP = AverageDrop().column
 LOW = [0.1, 0.2, 0.3, 0.1, 0.2, 0.15, 0.2, 0.2]

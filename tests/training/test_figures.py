@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from regard.training.figures import bootstrap_interval, examined
+from regard.statistics import bootstrap_interval
+from regard.training.figures import examined
 
 NAMES = ("cat", "dog", "fox")
 

@@ -12,9 +12,9 @@ from regard.cli.output import print_json, print_table
 if TYPE_CHECKING:
     from regard.cli.evaluation_asked import Evaluation
     from regard.evaluate.gate import Gate
-    from regard.evaluate.statistics import Estimate
     from regard.evaluate.table import Table
     from regard.runs import FinishedRun
+    from regard.statistics import Estimate
 
 
 @dataclass(frozen=True)

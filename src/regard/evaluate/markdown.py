@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from regard.evaluate.standing import ALPHA, CHANCE, Standing
-from regard.evaluate.statistics import Estimate
 from regard.evaluate.table import Table
 from regard.metrics.metric import Needs
+from regard.statistics import Estimate
 
 GROUPS: dict[str, frozenset[Needs]] = {
     "Faithfulness: what the classifier answers to parts of the photo": frozenset({"curves", "token curves"}),
@@ -16,7 +16,6 @@ GROUPS: dict[str, frozenset[Needs]] = {
     "Sparsity: how little of the photo maps point at": frozenset({"maps"}),
     "Dependence: what maps hang on": frozenset({"several targets", "method"}),
 }
-ARROWS = {True: " ↑", False: " ↓", None: ""}
 MARKS = (
     "↑ higher is better, ↓ lower. **Bold**: the best mean of a method that is no control; ≈: the difference from it "
     f"could be chance; ?: the difference from the control {CHANCE} could be (paired sign-flip tests over the column's "
@@ -48,15 +47,15 @@ def written(
     lines += ["Means over photos with 95 % bootstrap intervals. " + (MARKS if tested else UNMARKED), ""]
     for table in found:
         if len(found) > 1:
-            lines += [f"## {_heading(table, found)}", ""]
-        lines += [f"- {fact}" for fact in _empty(table)] + [""]
+            lines += [f"## {heading_of(table, found)}", ""]
+        lines += [f"- {fact}" for fact in missing_in(table)] + [""]
         for heading, rows in figures(table, cell):
             lines += [f"### {heading}", "", *_grid(rows), ""]
-        lines += ["### Cost of one map", "", COSTS, "", *_grid(_costs(table)), ""]
+        lines += ["### Cost of one map", "", COSTS, "", *_grid(costs(table)), ""]
     for metric in sorted({metric for metric, *_ in overlap}):
         pairs = {(first, second): estimate for (of, first, second), estimate in overlap.items() if of == metric}
-        lines += [f"## Overlap: mean {metric} of two methods' maps", "", *_grid(_overlap(found, pairs)), ""]
-    lines += ["## Columns", "", *_columns(found), ""]
+        lines += [f"## Overlap: mean {metric} of two methods' maps", "", *_grid(overlap_grid(found, pairs)), ""]
+    lines += ["## Columns", "", *columns_of(found), ""]
     return "\n".join(lines)
 
 
@@ -70,7 +69,7 @@ def figures(table: Table, words: Callable[[Estimate], str]) -> Iterator[tuple[st
     for heading, needs in GROUPS.items():
         group = [one for one in table.standings if one.metric.needs in needs]
         if group:
-            heads = [f"{one.name}{ARROWS[one.metric.higher_is_better]} ({one.photos})" for one in group]
+            heads = [one.heading for one in group]
             rows = [[line.method, *(_marked(one, line.method, words) for one in group)] for line in table.lines]
             yield f"{heading} (photos)", [["method", *heads], *rows]
 
@@ -98,12 +97,13 @@ def _marked(one: Standing, method: str, words: Callable[[Estimate], str]) -> str
     return f"{said} ?" if method in one.like_chance else said
 
 
-def _heading(table: Table, found: Sequence[Table]) -> str:
+def heading_of(table: Table, found: Sequence[Table]) -> str:
+    """What stands above one of several tables."""
     few = len(table.lines) < max(len(each.lines) for each in found)
     return f"{'Methods of few passes' if few else 'All methods'}, {table.photos} photos"
 
 
-def _empty(table: Table) -> list[str]:
+def missing_in(table: Table) -> list[str]:
     """What was asked and not measured, and methods whose maps say nothing of some photos."""
     said = {
         "zero": "Zero everywhere",
@@ -120,7 +120,7 @@ def _empty(table: Table) -> list[str]:
     return facts + ([f"Not measured, since no photo has what it needs: {missing}."] if missing else [])
 
 
-def _costs(table: Table) -> list[list[str]]:
+def costs(table: Table) -> list[list[str]]:
     """Passes, time, memory where it was measured, and what is known of the classifier."""
     columns = {
         "forwards": [_number(line.cost.forwards, ".4g") for line in table.lines],
@@ -134,7 +134,8 @@ def _costs(table: Table) -> list[list[str]]:
     return [["method", *columns], *map(list, zip(methods, *columns.values(), strict=True))]
 
 
-def _overlap(found: Sequence[Table], overlap: Mapping[tuple[str, str], Estimate]) -> list[list[str]]:
+def overlap_grid(found: Sequence[Table], overlap: Mapping[tuple[str, str], Estimate]) -> list[list[str]]:
+    """Methods × methods: the mean of one metric of their two maps."""
     order = [line.method for line in max(found, key=lambda table: len(table.lines)).lines]
     names = [name for name in order if any(name in pair for pair in overlap)]
     rows = []
@@ -144,7 +145,7 @@ def _overlap(found: Sequence[Table], overlap: Mapping[tuple[str, str], Estimate]
     return [["", *names], *rows]
 
 
-def _columns(found: Sequence[Table]) -> list[str]:
+def columns_of(found: Sequence[Table]) -> list[str]:
     """What each column says, how a map becomes it, and what rows call it where that is something else."""
     metrics = {one.name: one.metric for table in found for one in table.standings}
     elsewhere = {name: f" In rows: `{metric.column}`." for name, metric in metrics.items() if metric.column != name}

@@ -6,12 +6,13 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from regard.evaluate.statistics import Estimate, PairedDifference, holm, interval, paired
 from regard.metrics.metric import MapMetric
+from regard.statistics import Estimate, PairedDifference, holm, interval, paired
 
 CHANCE = "random"
 """The control that every method is compared with."""
 ALPHA = 0.05
+ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 Values = Mapping[str, float]
 """Photo → value, NaN where it has none."""
@@ -51,6 +52,11 @@ class Standing:
     best: frozenset[str]
     like_best: frozenset[str]
     like_chance: frozenset[str]
+
+    @property
+    def heading(self) -> str:
+        """Of its column: the name, which direction is better, and how many photos."""
+        return f"{self.name}{ARROWS[self.metric.higher_is_better]} ({self.photos})"
 
 
 def standing(

@@ -12,9 +12,9 @@ from regard.evaluate.contest import GATE, JUDGED, OVERLAP
 from regard.evaluate.gate import COUNTED, FAILED
 from regard.evaluate.judge import AGAIN
 from regard.evaluate.standing import Standing, standing
-from regard.evaluate.statistics import Estimate, interval
 from regard.metrics.metric import MapMetric
 from regard.metrics.of_curves import AverageDrop
+from regard.statistics import Estimate, interval
 
 RANKED = AverageDrop().column
 """What orders the methods of a table, where it was measured: binary retention of the top half by rank."""
@@ -200,9 +200,14 @@ def _line(name: str, images: Mapping[str, Row], rows: Sequence[Row]) -> Line:
     )
 
 
+def ranking(standings: Sequence[Standing]) -> Standing | None:
+    """What orders the methods: the ranked score, else the first metric."""
+    return next((one for one in standings if one.metric.column == RANKED), next(iter(standings), None))
+
+
 def _ordered(by_method: ByMethod, standings: Sequence[Standing]) -> list[str]:
     """Best first by the ranked score, else by the first metric; methods without a value last, by name."""
-    by = next((one for one in standings if one.metric.column == RANKED), next(iter(standings), None))
+    by = ranking(standings)
     sign = -1 if by is not None and by.metric.higher_is_better else 1
     cells = {} if by is None else by.cells
     means = {name: sign * cells[name].mean if name in cells else math.nan for name in by_method}

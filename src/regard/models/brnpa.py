@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from regard.models.head import HeadForm, backbone_of
 from regard.models.high_resolution import high_resolution
 from regard.models.networks import in_fast_layout
 from regard.models.pooled import PooledNetwork, last_features
+from regard.models.pooled_form import form_of_pooled
 from regard.models.preparation import Preparation
 from regard.models.saved import save_classifier
 from regard.models.transformer import Tokens
@@ -207,6 +209,9 @@ class BRNPAClassifier(Classifier):
         with self.untouched(), torch.no_grad(), passes.uncounted():
             found, _ = self._represented(self.picture())
         return found.maps.shape[2], found.maps.shape[3]
+
+    def built_from(self) -> tuple[Source, Mapping[str, Any]]:
+        return self.backbone_source, asdict(form_of_pooled(self))
 
     def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
         """Write one file that `regard.load(path)` reads: backbone, pooling, head, labels and preparation.

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,15 +19,13 @@ from regard.errors import ClassifierError, LayerError, NotFiniteError, PixelsErr
 from regard.images import Geometry, Photo, Pixels
 from regard.labels import Outputs
 from regard.models import passes
+from regard.models.files import Source
 from regard.models.networks import is_backbone, own_head, tensor_of, unwrapped
 from regard.models.preparation import Preparation
 from regard.models.taps import Place, read, untouched
 from regard.models.transformer import Tokens, find_tokens
 from regard.models.weights import blame_for_nan, digest, named_weights, state
 from regard.targets import Output, at_least_float32
-
-if TYPE_CHECKING:
-    from regard.models.files import Source
 
 logger = logging.getLogger("regard")
 
@@ -87,6 +85,10 @@ class Classifier:
         self.labels = self._checked_labels(labels)
         self._hashed: tuple[tuple[object, ...], str] | None = None
 
+    def built_from(self) -> tuple[Source, Mapping[str, Any] | None]:
+        """What its file says of its network: how it is built, and what then is put on it; None for nothing."""
+        return self.source or Source("", {}), None
+
     def prepare(self, photos: Photo | Sequence[Photo] | Tensor) -> Pixels:
         """Photos (paths, PIL images, uint8 arrays) → prepared pixels (B, channels, H, W) on the classifier's device.
 
@@ -102,7 +104,7 @@ class Classifier:
             self._check_origin(photos)
             return photos.to(self.device)
         if isinstance(photos, Tensor):
-            self._check_range(photos)
+            self.preparation.check_range(photos)
             height, width = photos.shape[2:]
             values = photos.detach().clone() if photos.is_inference() else photos
             whole = [Geometry.whole((height, width))] * len(photos)
@@ -371,27 +373,6 @@ class Classifier:
                 came=f"{pixels.prepared_by}",
                 expected=f"{self.preparation}",
                 remedy="prepare the photos again with this classifier's prepare",
-            )
-
-    def _check_range(self, pixels: Tensor) -> None:
-        for picture in pixels.detach():
-            self._check_picture(picture)
-
-    def _check_picture(self, pixels: Tensor) -> None:
-        finite = pixels[pixels.isfinite()]
-        if finite.numel() == 0:
-            return
-        low, high = float(finite.min()), float(finite.max())
-        largest = max(
-            max(abs(m), abs(1 - m)) / s for m, s in zip(self.preparation.mean, self.preparation.std, strict=True)
-        )
-        scaled = any(m != 0 or s != 1 for m, s in zip(self.preparation.mean, self.preparation.std, strict=True))
-        if high > 8 * largest or low < -8 * largest or (scaled and 0 <= low < high <= 1):
-            raise PixelsError(
-                "these pixels cannot have been prepared for this classifier",
-                came=f"values from {low:.3g} to {high:.3g}",
-                expected=f"(colour − {self.preparation.mean}) / {self.preparation.std}, colours in [0, 1]",
-                remedy="classifier.prepare(photos) does it; or subtract mean and divide by std yourself",
             )
 
     def check_finite(self, pixels: Tensor) -> None:

@@ -50,6 +50,7 @@ class Counter:
 
 
 _counter: ContextVar[Counter | None] = ContextVar("regard_passes", default=None)
+_heard: ContextVar[Callable[[int, int], None] | None] = ContextVar("regard_passes_heard", default=None)
 _remembered: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], int]] = WeakKeyDictionary()
 
 
@@ -67,12 +68,31 @@ def counted() -> Iterator[Counter]:
             outer.backwards += counter.backwards
 
 
+@contextmanager
+def watched(heard: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell `heard` of the block's passes as they are counted: forwards, backwards; passes that do not count are 0, 0.
+
+    It may raise to end the block, best what is no `Exception`, which nothing on its way takes for a failure of its own:
+    networks are left untouched all the same.
+    """
+    token = _heard.set(heard)
+    try:
+        with counted():
+            yield
+    finally:
+        _heard.reset(token)
+
+
 def count(forwards: int = 0, backwards: int = 0) -> None:
-    """Add to the innermost counter, if there is one."""
-    counter = _counter.get()
-    if counter is not None:
+    """Add to the innermost counter, if there is one, and tell who watches."""
+    counter, heard = _counter.get(), _heard.get()
+    if counter is None:
+        forwards = backwards = 0
+    else:
         counter.forwards += forwards
         counter.backwards += backwards
+    if heard is not None:
+        heard(forwards, backwards)
 
 
 @contextmanager

@@ -108,6 +108,28 @@ class Preparation:
         visible = visible if visible.shape[1] == 3 else visible[:, :1].expand(-1, 3, -1, -1)
         return visible.permute(0, 2, 3, 1).contiguous()
 
+    def check_range(self, pixels: Tensor) -> None:
+        """Refuse pictures (B, channels, H, W) that cannot have been prepared so: of values far beyond colours', or raw.
+
+        Raises:
+            PixelsError: the first such picture.
+        """
+        both = [*zip(self.mean, self.std, strict=True)]
+        largest = max(max(abs(mean), abs(1 - mean)) / std for mean, std in both)
+        scaled = any(mean != 0 or std != 1 for mean, std in both)
+        for picture in pixels.detach():
+            finite = picture[picture.isfinite()]
+            if finite.numel() == 0:
+                continue
+            low, high = float(finite.min()), float(finite.max())
+            if high > 8 * largest or low < -8 * largest or (scaled and 0 <= low < high <= 1):
+                raise PixelsError(
+                    "these pixels cannot have been prepared for this classifier",
+                    came=f"values from {low:.3g} to {high:.3g}",
+                    expected=f"(colour − {self.mean}) / {self.std}, colours in [0, 1]",
+                    remedy="classifier.prepare(photos) does it; or subtract mean and divide by std yourself",
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `Preparation(**…)` takes back."""
         return asdict(self)

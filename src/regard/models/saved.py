@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,8 @@ from regard.models.head import HeadForm, form_of
 from regard.models.high_resolution import high_resolution
 from regard.models.networks import unwrapped
 from regard.models.pooled import PooledNetwork
-from regard.models.pooled_form import PooledForm, form_of_pooled
+from regard.models.pooled_form import PooledForm
 from regard.models.preparation import Preparation
-
-if TYPE_CHECKING:
-    from regard.models.brnpa import BRNPAClassifier
 
 _NETWORK, _HEAD = "network.", "head."
 
@@ -47,9 +44,7 @@ def save_classifier(classifier: Classifier, path: str | Path, about: Mapping[str
         raise ClassifierError("a classifier file ends in .safetensors", came=path.name)
     if classifier.head is None:
         raise ClassifierError(f"{classifier.name} has no head apart from its network")
-    source, pooled = classifier.source or Source("", {}), None
-    if hasattr(classifier, "backbone_source"):  # a BRNPAClassifier, whose `save` is made of this
-        source, pooled = classifier.backbone_source, asdict(form_of_pooled(cast("BRNPAClassifier", classifier)))
+    source, pooled = classifier.built_from()
     header = Header(
         name=classifier.name,
         architecture=source.architecture,

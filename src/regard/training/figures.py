@@ -6,17 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import torch
 from torch import Tensor
 
 from regard.labels import Outputs
+from regard.statistics import bootstrap_interval
 
 AnyFigure = TypeVar("AnyFigure")
 
-DRAWS = 1000
-"""Of the bootstrap."""
-DRAWN_TOGETHER = 2**20
-"""Values that the bootstrap draws at once."""
 MOST_CONFUSED = 20
 """Classes up to which the table of confusions is kept: more cannot be read."""
 
@@ -105,23 +101,6 @@ def examined(
     if outputs == "sigmoid":
         return _independent(answers, truth, learnt, names, seed)
     return _exclusive(answers, truth.long(), learnt.long(), names, seed)
-
-
-def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:
-    """Where 95 % of the means of n values drawn from the n values (n,) lie; None where all are equal.
-
-    The order of the values does not matter.
-    """
-    ordered = values.sort().values
-    if len(ordered) == 0 or ordered[0] == ordered[-1]:
-        return None
-    generator = torch.Generator().manual_seed(seed)
-    at_once = max(1, DRAWN_TOGETHER // len(ordered))
-    sizes = [min(at_once, DRAWS - start) for start in range(0, DRAWS, at_once)]
-    drawn = [torch.randint(len(ordered), (size, len(ordered)), generator=generator) for size in sizes]
-    means = torch.cat([ordered[places].mean(dim=1) for places in drawn])
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
-    return low, high
 
 
 def _measurement(name: str, answers: Tensor, truth: Tensor, mean: float, seed: int) -> Figure:

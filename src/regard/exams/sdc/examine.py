@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,8 +16,12 @@ from regard.exams.sdc.error_modes import Diagnosis
 from regard.exams.sdc.evidence import json_values
 from regard.exams.sdc.interventions import WithWeights
 from regard.exams.sdc.outcomes import OUTCOMES, Ties, background_to_class, by_class, focus_shares, outcomes
-from regard.exams.sdc.task import SelectiveTask
+from regard.exams.sdc.task import Mosaics, SelectiveTask
 from regard.exams.sdc.weight_figures import figures
+from regard.statistics import bootstrap_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,8 @@ class Examination:
         seed: of what was drawn.
         labels: names of the C labels.
         kinds: names of all K classes of segments, background too.
-        answers: what the model said of each of the n mosaics, and what is true of them.
+        mosaics: the n that it was asked about; only their indices are kept.
+        answers: what the model said of each of them, and what is true of them.
         outcomes: (n, 4) float64, how far each is of each of `OUTCOMES`.
         figures: by name, see `regard.exams.sdc.weight_figures.figures`.
         by_label: (C, 4) float64, the outcomes in per cent for each label; NaN for one that does not occur.
@@ -45,6 +50,7 @@ class Examination:
     seed: int
     labels: tuple[str, ...]
     kinds: tuple[str, ...]
+    mosaics: Mosaics
     answers: Answers
     outcomes: Tensor
     figures: Mapping[str, float]
@@ -58,8 +64,6 @@ class Examination:
 
         None where all mosaics are alike, of which a bootstrap would say nothing. Worked out when first asked for.
         """
-        from regard.training.figures import bootstrap_interval  # as slow to import as all of training
-
         each = self.outcomes * 100
         columns = dict(zip(OUTCOMES, each.unbind(dim=1), strict=True))
         columns |= {"accuracy": each[:, 0] + each[:, 1], "focus-accuracy": each[:, 0] + each[:, 2]}
@@ -119,6 +123,15 @@ class Examination:
         )
         return found
 
+    def figure(self) -> Figure:
+        """What was found in one picture: how many of each outcome, the diagnosis, how sharp the focus is, and examples.
+
+        Of each outcome that occurs the first mosaic is drawn, with its attention; then further ones, four in all.
+        """
+        from regard.exams.sdc.figures import examination_figure
+
+        return examination_figure(self)
+
     def __str__(self) -> str:
         """A few lines for a person."""
         figures = ", ".join(f"{name} {self.figures[name]:.1f}" for name in (*OUTCOMES, "accuracy"))
@@ -173,6 +186,7 @@ def examine(
         seed=seed,
         labels=task.labels,
         kinds=kinds,
+        mosaics=mosaics,
         answers=own,
         outcomes=each,
         figures=figures(own.weights, own.logits, own.label, own.position, own.mask, ties, seed),

@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from regard.models.brnpa import BRNPAClassifier
 from regard.seeds import seed_for
+from regard.statistics import bootstrap_interval
 from regard.training.brnpa.classification import called
 from regard.training.brnpa.figures import AGREEMENT
 from regard.training.few_shot.episodes import Episodes
 from regard.training.few_shot.recipe import FewShotRecipe
 from regard.training.few_shot.task import Learner, decided, truth_of
-from regard.training.figures import bootstrap_interval, figure_of_words
+from regard.training.figures import figure_of_words
 from regard.training.parts import Part
 from regard.training.readable import BATCH
 

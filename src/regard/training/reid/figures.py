@@ -19,7 +19,8 @@ from regard.metrics.retrieval import (
     ranking,
 )
 from regard.models.classifier import Classifier
-from regard.training.figures import Figure, bootstrap_interval, figure_of_words
+from regard.statistics import bootstrap_interval
+from regard.training.figures import Figure, figure_of_words
 from regard.training.readable import BATCH
 from regard.training.reid.sightings import Sighting
 

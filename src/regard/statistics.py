@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from regard.errors import MetricError
-from regard.training.figures import bootstrap_interval
 
+DRAWS = 1000
+"""Of the bootstrap."""
+DRAWN_TOGETHER = 2**20
+"""Values that the bootstrap draws at once."""
 FLIPS = 10_000
 """Random sign flips of a permutation test."""
 EXACT_UP_TO = 12
@@ -100,6 +103,23 @@ def paired(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor, se
         len(differences) - len(known),
         _sign_flip_p_value(known, seed),
     )
+
+
+def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:
+    """Where 95 % of the means of n values drawn from the n values (n,) lie; None where all are equal.
+
+    The order of the values does not matter.
+    """
+    ordered = values.sort().values
+    if len(ordered) == 0 or ordered[0] == ordered[-1]:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    at_once = max(1, DRAWN_TOGETHER // len(ordered))
+    sizes = [min(at_once, DRAWS - start) for start in range(0, DRAWS, at_once)]
+    drawn = [torch.randint(len(ordered), (size, len(ordered)), generator=generator) for size in sizes]
+    means = torch.cat([ordered[places].mean(dim=1) for places in drawn])
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+    return low, high
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from regard.errors import MetricError
-from regard.evaluate import statistics
-from regard.evaluate.statistics import holm, interval, paired
+from regard import statistics
+from regard.statistics import holm, interval, paired
 
 NAN = math.nan
 numbers = st.floats(-100, 100, allow_subnormal=False)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from study_tame import kept, listed
 
 import regard
 from regard.models.brnpa import BRNPAClassifier
 from regard.training import BRNPARecipe, fit_brnpa
-from regard.training.brnpa import fit
-from regard.training.brnpa.figures import Answered, answered
 from regard.training.brnpa.recipe import PAPER_HEADS
 from regard.training.brnpa.trained import CLASSIFIER
-from regard.training.parts import Part
 
 LITE, VIT = "regard:efficientnet-lite0", "regard:vit-small"
 CLOTHING, BIRDS, CARS = SETS = ("clothing10-sample", "birds10-sample", "cars196-crops-sample")
@@ -150,28 +145,23 @@ class Study:
         start = _published(case.start) if ":" in case.start else self.network(case.start, of, seed)
         taught_by_start = case.teacher == case.start
         teacher = start if taught_by_start else self.network(case.teacher, of, seed) if case.teacher else None
-        with overheard() as heard:
-            again = partial(
-                fit_brnpa,
-                start,
-                photos.files,
-                photos.names,
-                teacher=teacher,
-                recipe=case.recipe(self.quick),
-                held_out=photos.held,
-                seed=seed,
-                run=self.file(of, case.name, seed).with_suffix(""),
-            )
-            trained = again()
-            if not heard:  # read back: finished, but killed before its row was written
-                trained = again(force=True)
-        part, answers = heard[-1]
+        trained = fit_brnpa(
+            start,
+            photos.files,
+            photos.names,
+            teacher=teacher,
+            recipe=case.recipe(self.quick),
+            held_out=photos.held,
+            seed=seed,
+            run=self.file(of, case.name, seed).with_suffix(""),
+        )
+        found = trained.examined
         return {
-            "photos": [str(Path(str(photo)).relative_to(self.data)) for photo in part.photos],
-            "truth": part.classes,
-            "logits": answers.student.tolist(),
-            "heads": {ranks: logits.tolist() for ranks, logits in answers.watched.items()},
-            "taught": None if answers.teacher is None else answers.teacher.tolist(),
+            "photos": [str(Path(photo).relative_to(self.data)) for photo in found.photos],
+            "truth": found.truth.tolist(),
+            "logits": found.answers.student.tolist(),
+            "heads": {ranks: logits.tolist() for ranks, logits in found.answers.watched.items()},
+            "taught": None if found.answers.teacher is None else found.answers.teacher.tolist(),
             "epochs": trained.epochs,
             "epoch": trained.training["epoch_chosen"],
         }
@@ -180,20 +170,6 @@ class Study:
 @cache
 def _published(name: str) -> regard.Classifier:
     return regard.load(name)
-
-
-@contextmanager
-def overheard() -> Iterator[list[tuple[Part, Answered]]]:
-    """The answers to single photos, those examined last: `fit_brnpa` returns figures of all of them alone."""
-    heard: list[tuple[Part, Answered]] = []
-
-    def listening(subject: Any, trainee: Any, teacher: Any, part: Part) -> Answered:
-        found = answered(subject, trainee, teacher, part)
-        heard.append((part, found))
-        return found
-
-    with mock.patch.object(fit, "answered", listening):
-        yield heard
 
 
 def _few(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:

@@ -7,15 +7,18 @@ from dataclasses import asdict
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 import regard
-from regard.errors import ClassifierError, PhotoError, RunError, UnsupportedError
+from regard.errors import ClassifierError, FileFormatError, PhotoError, RunError, UnsupportedError
 from regard.models.batch_norm import remeasured
 from regard.runs import read_run
 from regard.training.brnpa import fit as brnpa_module
+from regard.training.brnpa.answers import ANSWERS
 from regard.training.brnpa.figures import AGREEMENT, Worth
 from regard.training.brnpa.fit import fit_brnpa
 from regard.training.brnpa.plan import Plan
+from regard.training.embeddings import fingerprint
 from regard.training.parts import parted
 
 from ..explainers.networks import TOKENS_ALIKE, classifier_of, cnn, vit
@@ -88,13 +91,53 @@ def test_it_gives_a_classifier_that_other_parts_take_and_says_what_it_is_worth(t
     again = torch.nn.functional.cross_entropy(classifier(pixels).detach(), torch.tensor(parts.chosen_by.classes))
     assert trained.epochs[best]["cross_entropy"] == pytest.approx(float(again), abs=1e-5)
     run = read_run(tmp_path / "run")
-    assert [row["epoch"] for row in run.rows] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in run.rows if row["image"] == "chosen by"] == [0, 1, 2, 3]
     assert not (tmp_path / "run" / "checkpoints").exists()
     trained.save(tmp_path / "mine.safetensors")
     loaded = regard.load(tmp_path / "mine.safetensors", network=cnn())
     assert loaded.hash == classifier.hash
     assert regard.GradCAM(loaded)(PHOTOS[0]).maps.shape[0] == 1
     assert Worth.of_words(json.loads(json.dumps(asdict(trained.worth)))) == trained.worth
+
+
+def test_the_answers_to_examined_photos_are_kept_with_the_run(teacher, tmp_path):
+    asked = {"teacher": teacher, "recipe": recipe_of(auxiliary=RANKS), "run": tmp_path / "run"}
+    once, again = (fit_brnpa(start(), PHOTOS, LABELS, **asked) for _ in range(2))
+    photo_of = {fingerprint(photo): photo for photo in PHOTOS}
+    photos = [photo_of[mark] for mark in once.examined.photos]
+    label_of = {fingerprint(photo): label for photo, label in zip(PHOTOS, LABELS, strict=True)}
+    true = [label_of[mark] for mark in once.examined.photos]
+    assert [NAMES[index] for index in once.examined.truth.tolist()] == true
+    found = once.examined.answers
+    for subject, logits in ((once.classifier, found.student), (teacher, found.teacher)):
+        torch.testing.assert_close(logits, subject(subject.prepare(photos)).detach())
+    said = [NAMES[index] for index in found.student.argmax(dim=1).tolist()]
+    right = [one == other for one, other in zip(said, true, strict=True)]
+    assert once.worth.held_out.overall.value == pytest.approx(sum(right) / len(right))
+    rows = {row["image"]: row for row in read_run(tmp_path / "run").rows if row["target"] == "examined"}
+    listed = [rows[mark] for mark in once.examined.photos]
+    assert [(row["class"], row["answer"]) for row in listed] == [*zip(true, said, strict=True)]
+    odds = found.student.double().exp()
+    chances = [float(one[NAMES.index(name)] / one.sum()) for one, name in zip(odds, true, strict=True)]
+    assert [row["probability of the class"] for row in listed] == pytest.approx(chances)
+    assert again.examined.photos == once.examined.photos
+    assert torch.equal(again.examined.truth, once.examined.truth)
+    assert torch.equal(again.examined.answers.student, found.student)
+    assert torch.equal(again.examined.answers.teacher, found.teacher)
+    assert [*again.examined.answers.watched] == [*found.watched] == ["1", "2+3"]
+    for name, logits in found.watched.items():
+        assert torch.equal(again.examined.answers.watched[name], logits)
+
+
+@pytest.mark.parametrize("damaged", [None, b"nothing", save({"student": torch.zeros(1)})], ids=["gone", "cut", "other"])
+def test_a_finished_run_whose_answers_are_damaged_is_refused(damaged, tmp_path):
+    asked = {"recipe": recipe_of(epochs=1), "run": tmp_path / "run"}
+    fit_brnpa(start(), PHOTOS, LABELS, **asked)
+    file = tmp_path / "run" / ANSWERS
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    with pytest.raises(FileFormatError, match="does not hold a training's answers"):
+        fit_brnpa(start(), PHOTOS, LABELS, **asked)
+    assert fit_brnpa(start(), PHOTOS, LABELS, **asked, force=True).examined.photos
 
 
 def test_the_same_asked_again_is_read_back_and_another_is_refused(tmp_path):

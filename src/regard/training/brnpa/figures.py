@@ -10,13 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from regard.models.brnpa import BRNPAClassifier
-from regard.models.classifier import Classifier
-from regard.targets import at_least_float32
-from regard.training.brnpa.classification import Trainee
+from regard.training.brnpa.answers import Answered
 from regard.training.figures import Figure, HeldOut, examined, figure_of_words
 from regard.training.parts import Part
-from regard.training.readable import BATCH
 
 AGREEMENT = "agreement with the teacher"
 
@@ -46,43 +42,6 @@ class Worth:
         if held_out["confusion"] is not None:
             held_out["confusion"] = tuple(map(tuple, held_out["confusion"]))
         return cls(HeldOut(**held_out), tuple(figure_of_words(Figure, each) for each in words["beside"]))
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Logits of some photos, (n, C) each, on the CPU.
-
-    Attributes:
-        student: of the network.
-        watched: of the auxiliary heads, by name.
-        teacher: None where there is none.
-    """
-
-    student: Tensor
-    watched: Mapping[str, Tensor]
-    teacher: Tensor | None
-
-
-def answered(subject: BRNPAClassifier, trainee: Trainee, teacher: Classifier | None, part: Part) -> Answered:
-    """The answers to photos as they are used, in eval mode: a forward a photo, and one of the teacher."""
-    student, taught = [], []
-    watched: dict[str, list[Tensor]] = {name: [] for name in trainee.ranks}
-    for start in range(0, len(part), BATCH):
-        pixels = subject.prepare(part.photos[start : start + BATCH]).as_subclass(Tensor)
-        with subject.untouched(), torch.no_grad():
-            found, output = subject.represent(pixels)
-            for name, logits in trainee.watched(found).items():
-                watched[name].append(at_least_float32(logits).cpu())
-        assert output.logits is not None
-        student.append(output.logits.cpu())
-        if teacher is not None:
-            with teacher.untouched(), torch.no_grad():
-                taught.append(teacher.forward(pixels).cpu())
-    return Answered(
-        torch.cat(student),
-        {name: torch.cat(logits) for name, logits in watched.items()},
-        torch.cat(taught) if taught else None,
-    )
 
 
 def epoch_figures(answers: Answered, part: Part) -> dict[str, float]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from regard.images import Photo
 from regard.models.classifier import Classifier
-from regard.training.brnpa.figures import Worth, answered, epoch_figures, worth_of
+from regard.training.brnpa.answers import ANSWERS, Examined, answered
+from regard.training.brnpa.figures import Worth, epoch_figures, worth_of
 from regard.training.brnpa.plan import Plan, warn_of_anew
 from regard.training.brnpa.recipe import BRNPARecipe
 from regard.training.brnpa.trained import CLASSIFIER, TrainedNetwork, read_back
@@ -25,7 +26,7 @@ from regard.training.readable import Watched
 from regard.training.steps import Settings, kept_for_the_caller
 from regard.training.targets import answers_of
 
-COMMAND = "train-br-npa"
+COMMAND, METHOD = "train-br-npa", "br-npa"
 CHOSEN_BY = "cross_entropy"
 """What is least in the epoch that is kept: among few photos many epochs are right on as many."""
 
@@ -36,11 +37,13 @@ class TrainedBRNPA(TrainedNetwork):
 
     Attributes:
         worth: figures of photos that neither training nor any choice has seen.
+        examined: these photos and the answers to them; in a run's folder, not in the classifier's file.
         epochs: figures of the photos by which the epoch is chosen, of the start (epoch 0) and after every epoch; none
             where none is chosen.
     """
 
     worth: Worth
+    examined: Examined
     epochs: tuple[Figures, ...]
 
     def figures(self) -> Mapping[str, Any]:
@@ -136,7 +139,8 @@ def fit_brnpa(
         if training.finished:
             about = read_back(training.folder / CLASSIFIER, trainee)
             worth, epochs = Worth.of_words(about), tuple(about["epochs"])
-            return TrainedBRNPA(subject, about["training"], about["unreadable"], worth, epochs)
+            examined = Examined.load(training.folder / ANSWERS)
+            return TrainedBRNPA(subject, about["training"], about["unreadable"], worth, examined, epochs)
         warn_of_anew(plan, processes.main)
         stack.enter_context(kept_for_the_caller(trainee))
         parts = parted(photos, marks, answers, subject.preparation, held_out, choosing, seed, tracked)
@@ -152,11 +156,16 @@ def fit_brnpa(
         plan.check_unchanged()
         trainee.eval()
         facts = {**parts.counted(), "steps": came.steps, "epoch_chosen": came.chosen}
-        found = answered(subject, trainee, teacher, parts.examined)
-        worth = worth_of(found, parts.examined, parts.learnt, answers.names, seed)
-        trained = TrainedBRNPA(subject, asked | facts, parts.unreadable, worth, came.epochs)
-        rows = epoch_rows("chosen by", "br-npa", came.epochs)
-        training.finish(trained.save, CLASSIFIER, rows, {**facts, **asdict(worth), "unreadable": parts.unreadable})
+        examined = Examined.of(parts.examined, answered(subject, trainee, teacher, parts.examined))
+        worth = worth_of(examined.answers, parts.examined, parts.learnt, answers.names, seed)
+        trained = TrainedBRNPA(subject, asked | facts, parts.unreadable, worth, examined, came.epochs)
+        rows = [*epoch_rows("chosen by", METHOD, came.epochs), *examined.rows(METHOD, answers.names)]
+
+        def save(path: Path) -> None:
+            trained.save(path)
+            examined.save(path.with_name(ANSWERS))
+
+        training.finish(save, CLASSIFIER, rows, {**facts, **asdict(worth), "unreadable": parts.unreadable})
     return trained
 
 

@@ -11,7 +11,7 @@ BENCH_EXTRAS := embedded,evaluate,timm,torchvision,baselines
 TEST_EXTRAS := embedded,evaluate,timm,torchvision,transformers,baselines,train,export,cluster,web,test
 DOCS_EXTRAS := embedded,docs
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test browser check bench docs clean
 
 # install(extras), into the environment of the marker: one marker file per set of packages, remade when what it depends
 # on changes
@@ -49,6 +49,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Debian's Chromium, for the tests of the page; nothing where there is one
+browser:
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	    $$(test "$$(id -u)" = 0 || echo sudo) sh -c 'apt-get update && apt-get install -y --no-install-recommends chromium'
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from regard.errors import MetricError
 from regard import statistics
+from regard.errors import MetricError
 from regard.statistics import holm, interval, paired
 
 NAN = math.nan

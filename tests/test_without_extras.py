@@ -40,8 +40,12 @@ importlib.metadata.Distribution.from_name = classmethod(from_name)
 
 EVERY_MODULE = """
 import importlib, torch, regard
+from regard.errors import MissingDependencyError
 for module in pkgutil.walk_packages(regard.__path__, "regard."):
-    importlib.import_module(module.name)
+    try:
+        importlib.import_module(module.name)
+    except MissingDependencyError as reason:
+        assert (module.name, reason.remedy) == ("regard.web", 'pip install "regard[web]"')
 for name in regard.__all__:
     getattr(regard, name)
 assert not torch.cuda.is_available()

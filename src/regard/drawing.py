@@ -44,7 +44,7 @@ LONGEST_TITLE = 40
 """Characters of a target's name above its map."""
 MOST_PANELS = 24
 """Targets that a figure shows of each image; the explanation holds all."""
-_STRONGEST_COVER = 0.85
+_STRONGEST_COVER, _PALE_COVER = 0.85, 0.75
 PANEL_INCHES, TITLE_INCHES, _BAR_INCHES = 3.0, 0.55, 0.7
 MOST_ROWS = 12
 """Methods that a comparison shows; with its targets no more than `MOST_PANELS` maps."""
@@ -158,9 +158,37 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: Normalize, signed: b
     Returns:
         uint8 (height, width, 3). Cover grows as |value|^0.75: weak evidence is still seen, and none is not.
     """
-    strength = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)) / scale.vmax
-    colour = (SIGNED if signed else UNSIGNED)(scale(np.nan_to_num(values)))[..., :3] * 255
-    return cover(picture, colour, strength, np.isnan(values))
+    return cover(picture, colours_of(values, scale, signed), _strength(values, scale), np.isnan(values))
+
+
+def layer(values: np.ndarray, scale: Normalize, signed: bool) -> np.ndarray:
+    """One map (height, width) as `overlay` has it, alone: uint8 RGBA (height, width, 4), to lie over a greyed picture.
+
+    For pages, where the picture is shared by many maps and the layer's opacity is a reader's choice.
+    """
+    unseen = np.isnan(values)[..., None]
+    opacity = np.where(unseen, _PALE_COVER, _share(_strength(values, scale)))
+    colours = np.where(unseen, 255, colours_of(values, scale, signed))
+    found: np.ndarray = np.concatenate([colours, 255 * opacity], axis=2).round().astype(np.uint8)
+    return found
+
+
+def colours_of(values: np.ndarray, scale: Normalize, signed: bool) -> np.ndarray:
+    """The colour of each value on a scale, (…, 3) from 0 to 255, not rounded; of NaN that of zero."""
+    colours: np.ndarray = (SIGNED if signed else UNSIGNED)(scale(np.nan_to_num(values)))[..., :3] * 255
+    return colours
+
+
+def _strength(values: np.ndarray, scale: Normalize) -> np.ndarray:
+    """How strong each value is: |value| on the scale."""
+    strength: np.ndarray = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)) / scale.vmax
+    return strength
+
+
+def _share(strength: np.ndarray) -> np.ndarray:
+    """How much a colour covers, (height, width, 1)."""
+    share: np.ndarray = _STRONGEST_COVER * np.clip(strength, 0, 1)[..., None] ** 0.75
+    return share
 
 
 def cover(picture: np.ndarray, colour: np.ndarray, strength: np.ndarray, unseen: np.ndarray) -> np.ndarray:
@@ -173,14 +201,14 @@ def cover(picture: np.ndarray, colour: np.ndarray, strength: np.ndarray, unseen:
         unseen: (height, width) bool, what is drawn pale instead.
     """
     grey = picture.astype(np.float32).mean(axis=2, keepdims=True) * 0.75 + picture.astype(np.float32) * 0.25
-    share = _STRONGEST_COVER * np.clip(strength, 0, 1)[..., None] ** 0.75
+    share = _share(strength)
     laid = grey * (1 - share) + colour * share
     return np.where(unseen[..., None], _pale(picture), laid).round().clip(0, 255).astype(np.uint8)
 
 
 def _pale(picture: np.ndarray) -> np.ndarray:
     """What a classifier did not see."""
-    return (picture * 0.25 + 191).round().astype(np.uint8)
+    return (picture * (1 - _PALE_COVER) + 255 * _PALE_COVER).round().astype(np.uint8)
 
 
 def draw_explanation(explanation: Explanation, photos: Sequence[Photo] | None = None) -> Figure:
@@ -236,7 +264,7 @@ def draw_comparison(photo: Photo, rows: Sequence[PanelRow], alike: Sequence[tupl
             _draw_row(axes, picture, row, f"{letters[place]} · {row.title}")
             _bar(figure, axes, row.scale, row.signed, row.signs)
         else:
-            _write(figure.add_subplot(grid[place, :]), f"{row.title}\n{row.words}", int(size[0] * _LETTERS_AN_INCH))
+            write(figure.add_subplot(grid[place, :]), f"{row.title}\n{row.words}", int(size[0] * _LETTERS_AN_INCH))
     for column, (heading, matrix) in enumerate(alike[: columns + 1] if len(letters) > 1 else ()):
         part = matrix[with_maps][:, with_maps].numpy()
         _draw_matrix(figure.add_subplot(grid[len(drawn), column]), part, list(letters.values()), heading)
@@ -274,14 +302,14 @@ def _draw_row(axes: Sequence[Axes], picture: np.ndarray, row: PanelRow, title: s
         if panel.values is None:
             place.set_title(panel.title, fontsize=8, parse_math=False)
             place.set_box_aspect(picture.shape[0] / picture.shape[1])
-            _write(place, panel.words, 36, middle=True)
+            write(place, panel.words, 36, middle=True)
         else:
             scale = panel.scale or row.scale
             show(place, overlay(picture, panel.values.cpu().numpy(), scale, row.signed), panel.title)
             _write_beneath(place, panel.words)
 
 
-def _write(axes: Axes, words: str, letters: int, middle: bool = False) -> None:
+def write(axes: Axes, words: str, letters: int, middle: bool = False) -> None:
     """Words instead of a picture, folded to `letters` a line."""
     axes.set_axis_off()
     lines = [line for part in words.splitlines() for line in textwrap.wrap(part, letters)]

@@ -163,6 +163,15 @@ class Explanation:
 
         return draw_ranks(self, photos)
 
+    def _repr_html_(self) -> str:
+        """The figure, as a notebook shows it: of the first images where there are many."""
+        from regard.notebook import MOST_ROWS, html_figure
+
+        shown = self if len(self) <= MOST_ROWS else join([self[image] for image in range(MOST_ROWS)])
+        names = "; ".join(", ".join(answer.name for answer in row) for row in shown.targets)
+        more = f", {len(shown)} of {len(self)} images" if len(shown) < len(self) else ""
+        return html_figure(shown.figure(), f"Maps by {self.method} of {self.classifier}{more}: {names}")
+
     def map_of(self, target: int | str, image: int = 0) -> Tensor:
         """One map (h, w), by the target's place or by its name as `targets` has it."""
         names = [answer.name for answer in self.targets[image]]
@@ -178,6 +187,13 @@ class Explanation:
 
     def save(self, path: str | Path) -> None:
         """Write all of it to one safetensors file, with a JSON header (format version, classifier hash, crop)."""
+        path = Path(path)
+        unfinished = path.with_name(path.name + ".unfinished")
+        unfinished.write_bytes(self.to_bytes())
+        unfinished.replace(path)
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
         tensors = {name: value for name in _TENSORS if (value := getattr(self, name)) is not None}
         if self.ranks is not None:
             tensors |= {_OF_RANKS + name: tensor for name, tensor in self.ranks.tensors().items()}
@@ -188,11 +204,8 @@ class Explanation:
             "geometries": [asdict(geometry) for geometry in self.geometries],
             **{name: getattr(self, name) for name in (*_PLAIN, "signs")},
         }
-        path = Path(path)
-        unfinished = path.with_name(path.name + ".unfinished")
         own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        unfinished.write_bytes(save(own, metadata={"regard": json.dumps(header, ensure_ascii=False)}))
-        unfinished.replace(path)
+        return save(own, metadata={"regard": json.dumps(header, ensure_ascii=False)})
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:

@@ -187,6 +187,49 @@ def read_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, manifest, rows)
 
 
+@dataclass(frozen=True)
+class SeenRun:
+    """A run as it stands, finished or not.
+
+    Attributes:
+        folder: of the run.
+        command: the regard command.
+        configuration: what was asked.
+        manifest: of a finished run; None while it is not.
+        rows: so far.
+        log: what happened, in order; a line that a kill cut short is left out.
+    """
+
+    folder: Path
+    command: str
+    configuration: Mapping[str, Any]
+    manifest: Mapping[str, Any] | None
+    rows: Sequence[Mapping[str, Any]]
+    log: Sequence[Mapping[str, Any]]
+
+
+def see_run(folder: Path) -> SeenRun:
+    """Read a run as it stands; nothing is written.
+
+    Raises:
+        RunError: no run stands there, it is damaged, or of a newer regard.
+    """
+    asked = _asked(folder)
+    if asked is None:
+        raise RunError(f"{str(folder)!r} holds no run", remedy="give the folder that a command of regard has written")
+    command, configuration = asked["command"], asked["configuration"]
+    if not isinstance(command, str) or not isinstance(configuration, dict):
+        raise RunError(f"the configuration of the run in {str(folder)!r} is damaged")
+    try:
+        finished = read_run(folder) if (folder / _MANIFEST).is_file() else None
+        rows = Run(folder, command, configuration, "").rows() if finished is None else finished.rows
+        log = (folder / _LOG).read_text(encoding="utf-8", errors="replace") if (folder / _LOG).is_file() else ""
+    except (OSError, KeyError, arrow.ArrowException) as reason:
+        raise RunError(f"the run in {str(folder)!r} is damaged", came=f"{type(reason).__name__}: {reason}") from reason
+    events = [event for line in log.splitlines() if (event := _object(line))]
+    return SeenRun(folder, command, configuration, None if finished is None else finished.manifest, rows, events)
+
+
 def finished_run(folder: Path, command: str, configuration: Mapping[str, Any]) -> FinishedRun | None:
     """The complete run of a command and configuration that stands in a folder; None where there is none.
 
@@ -321,7 +364,15 @@ def _asked(folder: Path) -> dict[str, Any] | None:
 def _read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where it holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return _object(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return {}
+
+
+def _object(text: str) -> dict[str, Any]:
+    """The object that a JSON text is; an empty one where it is none."""
+    try:
+        value = json.loads(text)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

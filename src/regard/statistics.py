@@ -46,6 +46,15 @@ class Estimate:
     photos: int
     missing: int
 
+    def __str__(self) -> str:
+        """The mean with its interval, and how many photos have no value."""
+        if math.isnan(self.mean):
+            return "–"
+        words = f"{self.mean:.3f}"
+        if self.interval is not None:
+            words += f" [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+        return f"{words}, {self.missing} without" if self.missing else words
+
 
 @dataclass(frozen=True)
 class PairedDifference(Estimate):

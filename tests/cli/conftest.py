@@ -49,7 +49,7 @@ def tiny(monkeypatch, tmp_path):
     }
     monkeypatch.setattr("regard.models.catalog.load", lambda name, **_: known[name])
     monkeypatch.setattr("regard.models.catalog.DEFAULT", "vit")
-    monkeypatch.setattr(command, "draw", lambda *given: f"pictures/{given[-1]}.png")
+    monkeypatch.setattr(command, "draw", lambda *given: f"pictures/{given[-1]}")
     Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 60).save(tmp_path / "photo.png")
     return known
 

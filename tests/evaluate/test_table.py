@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from regard.evaluate.markdown import cell, figures, mean, written
+from regard.evaluate.markdown import figures, mean, written
 from regard.evaluate.table import overlaps, tables
 from regard.metrics.of_curves import AverageDrop, Insertion
 from regard.metrics.of_maps import ClassSensitivity, Gini, RankCorrelation
@@ -129,9 +129,9 @@ def test_overlap_is_the_mean_over_photos():
 
 
 def test_a_cell_says_mean_interval_and_how_many_photos_have_none():
-    assert cell(Estimate(0.25, (0.2, 0.31), 10, 0)) == "0.250 [0.200, 0.310]"
-    assert cell(Estimate(0.25, None, 3, 2)) == "0.250, 2 without"
-    assert cell(Estimate(float("nan"), None, 0, 4)) == mean(Estimate(float("nan"), None, 0, 4)) == "–"
+    assert str(Estimate(0.25, (0.2, 0.31), 10, 0)) == "0.250 [0.200, 0.310]"
+    assert str(Estimate(0.25, None, 3, 2)) == "0.250, 2 without"
+    assert str(Estimate(float("nan"), None, 0, 4)) == mean(Estimate(float("nan"), None, 0, 4)) == "–"
 
 
 def test_the_page_marks_the_best_what_is_like_it_and_what_is_like_chance():

@@ -14,11 +14,14 @@ import typer
 
 from regard.cli.compare import compare
 from regard.cli.evaluate import evaluate
+from regard.cli.exam import exam
 from regard.cli.explain import explain
 from regard.cli.export import export
 from regard.cli.methods import methods
 from regard.cli.metrics import metrics
 from regard.cli.models import models
+from regard.cli.report import report
+from regard.cli.serve import serve
 from regard.cli.train.group import train
 
 app = typer.Typer(
@@ -30,9 +33,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (explain, compare, evaluate, export, models, methods, metrics):
+for command in (explain, compare, evaluate, report, export, models, methods, metrics, serve):
     app.command()(command)
 app.add_typer(train)
+app.add_typer(exam)
 
 
 def _print_version(wanted: bool) -> None:

@@ -54,6 +54,9 @@ def compare(
         Path | None, typer.Option("--run", help="Where results go; default regard-runs/compare-TIME.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that stands in --run.")] = False,
+    pictures: Annotated[
+        Literal["png", "svg", "pdf"], typer.Option(help="What pictures are written as; svg and pdf are for papers.")
+    ] = "png",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     precision: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="Of the networks; maps are float32.")
@@ -91,7 +94,7 @@ def compare(
         seconds,
         "comparing",
         lambda path, name: _compare_one(
-            results, contenders, lambda: columns or likeliest_columns(subjects, path), path, name
+            results, contenders, lambda: columns or likeliest_columns(subjects, path), path, name, pictures
         ),
     )
     hashes = {name: subject.hash for name, subject in zip(names, subjects, strict=True)}
@@ -199,7 +202,12 @@ def _cost(contenders: Sequence[Contender], subjects: Sequence[Classifier]) -> tu
 
 
 def _compare_one(
-    results: Run, contenders: Sequence[Contender], columns: Callable[[], list[Column]], path: Path, name: str
+    results: Run,
+    contenders: Sequence[Contender],
+    columns: Callable[[], list[Column]],
+    path: Path,
+    name: str,
+    ending: str,
 ) -> bool:
     """Compare on one photo and write picture, maps and rows; what fails becomes a row that says why."""
     from regard.errors import NotFiniteError, PhotoError, UnsupportedError
@@ -217,6 +225,6 @@ def _compare_one(
         return False
     alike = likeness(rows, len(asked))
     maps = save_maps(results.folder, rows, name)
-    picture = draw(results.folder, rows, asked, alike, path, name)
+    picture = draw(results.folder, rows, asked, alike, path, f"{name}.{ending}")
     results.write_rows(rows_of(rows, asked, alike, path, picture, maps))
     return not any(row.failed for row in rows)

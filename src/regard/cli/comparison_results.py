@@ -54,8 +54,9 @@ def save_maps(folder: Path, rows: Sequence[Compared], name: str) -> list[str | N
 def draw(
     folder: Path, rows: Sequence[Compared], columns: Sequence[Column], alike: Alike, photo: Path, name: str
 ) -> str:
-    """Draw the grid of a comparison; the picture's place in the run."""
+    """Draw the grid of a comparison to a file of this name; the picture's place in the run."""
     from regard.drawing import draw_comparison, shortened
+    from regard.figure_file import save
 
     matrices = [("overlap (rank correlation), mean", alike.mean_overlap())]
     matrices += [
@@ -64,9 +65,9 @@ def draw(
     drawn = [
         _panel_row(row, columns, float(mean)) for row, mean in zip(rows, alike.mean_between_targets(), strict=True)
     ]
-    file = Path("pictures", f"{name}.png")
+    file = Path("pictures", name)
     (folder / file).parent.mkdir(exist_ok=True)
-    draw_comparison(photo, drawn, matrices, shortened(printable(photo.name))).savefig(folder / file, dpi=100)
+    save(draw_comparison(photo, drawn, matrices, shortened(printable(photo.name))), folder / file)
     return file.as_posix()
 
 

@@ -48,6 +48,9 @@ def explain(
         Path | None, typer.Option("--run", help="Where results go; default regard-runs/explain-TIME.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that stands in --run.")] = False,
+    pictures: Annotated[
+        Literal["png", "svg", "pdf"], typer.Option(help="What pictures are written as; svg and pdf are for papers.")
+    ] = "png",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     precision: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="Of the network; maps are float32.")
@@ -85,7 +88,7 @@ def explain(
         forwards,
         seconds,
         f"{explainer.name} on {subject.name}",
-        lambda path, name: _explain_one(results, explainer, targets, path, name),
+        lambda path, name: _explain_one(results, explainer, targets, path, name, pictures),
     )
     results.finish(classifier={"name": subject.name, "hash": subject.hash}, photos=len(paths), failed=failed)
     print_json(summary(results)) if as_json else _print_summary(results, explainer)
@@ -116,7 +119,7 @@ def _configuration(subject: Classifier, explainer: Explainer, targets: list[Any]
     }
 
 
-def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: Path, name: str) -> bool:
+def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: Path, name: str, ending: str) -> bool:
     """Explain one photo and write its picture, maps and rows; a photo that fails becomes a row that says why."""
     from regard.errors import NotFiniteError, PhotoError, TargetError
 
@@ -125,16 +128,23 @@ def _explain_one(results: Run, explainer: Explainer, targets: list[Any], path: P
     except (PhotoError, NotFiniteError, TargetError) as reason:
         results.write_rows([failed_row(path, explainer.name, reason)])
         return False
-    files = {"picture": f"pictures/{name}.png", "maps": f"maps/{name}.safetensors"}
+    write_explanation(results, explanation, path, name, ending)
+    for note in explanation.notes:
+        announce(printable(f"note: {path.name}: {note}"))
+    return True
+
+
+def write_explanation(results: Run, explanation: Explanation, path: Path, name: str, ending: str = "png") -> None:
+    """Write picture, maps and rows of one photo into a run."""
+    from regard.figure_file import save
+
+    files = {"picture": f"pictures/{name}.{ending}", "maps": f"maps/{name}.safetensors"}
     for file in files.values():
         (results.folder / file).parent.mkdir(exist_ok=True)
     explanation.save(results.folder / files["maps"])
     draw = explanation.figure if explanation.ranks is None else explanation.rank_figure
-    draw([path]).savefig(results.folder / files["picture"], dpi=100)
+    save(draw([path]), results.folder / files["picture"])
     results.write_rows(_rows(explanation, path, files))
-    for note in explanation.notes:
-        announce(printable(f"note: {path.name}: {note}"))
-    return True
 
 
 def _rows(explanation: Explanation, path: Path, files: dict[str, str]) -> list[dict[str, Any]]:

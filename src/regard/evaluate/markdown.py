@@ -49,7 +49,7 @@ def written(
         if len(found) > 1:
             lines += [f"## {heading_of(table, found)}", ""]
         lines += [f"- {fact}" for fact in missing_in(table)] + [""]
-        for heading, rows in figures(table, cell):
+        for heading, rows in figures(table, str):
             lines += [f"### {heading}", "", *_grid(rows), ""]
         lines += ["### Cost of one map", "", COSTS, "", *_grid(costs(table)), ""]
     for metric in sorted({metric for metric, *_ in overlap}):
@@ -72,16 +72,6 @@ def figures(table: Table, words: Callable[[Estimate], str]) -> Iterator[tuple[st
             heads = [one.heading for one in group]
             rows = [[line.method, *(_marked(one, line.method, words) for one in group)] for line in table.lines]
             yield f"{heading} (photos)", [["method", *heads], *rows]
-
-
-def cell(estimate: Estimate) -> str:
-    """A mean with its interval, and how many photos have no value."""
-    if math.isnan(estimate.mean):
-        return "–"
-    words = f"{estimate.mean:.3f}"
-    if estimate.interval is not None:
-        words += f" [{estimate.interval[0]:.3f}, {estimate.interval[1]:.3f}]"
-    return f"{words}, {estimate.missing} without" if estimate.missing else words
 
 
 def mean(estimate: Estimate) -> str:

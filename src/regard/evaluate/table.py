@@ -14,6 +14,7 @@ from regard.evaluate.judge import AGAIN
 from regard.evaluate.standing import Standing, standing
 from regard.metrics.metric import MapMetric
 from regard.metrics.of_curves import AverageDrop
+from regard.notebook import html_table
 from regard.statistics import Estimate, interval
 
 RANKED = AverageDrop().column
@@ -79,6 +80,12 @@ class Table:
     lines: tuple[Line, ...]
     standings: tuple[Standing, ...]
     unmeasured: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """Means and intervals, as a notebook shows them."""
+        head = ["method", *(one.heading for one in self.standings)]
+        rows = [[line.method, *(str(one.cells.get(line.method, "–")) for one in self.standings)] for line in self.lines]
+        return html_table([head, *rows], f"{self.photos} photos")
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for programs; numbers that are none are null."""

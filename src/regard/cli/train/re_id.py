@@ -70,12 +70,13 @@ def _announce(start: Classifier, seen: Sequence[Sighting], common: Mapping[str, 
 
 def _drawn(trained: TrainedReid, seen: Sequence[Sighting], folder: Path) -> None:
     """What the first query that can be answered finds, with the maps."""
+    from regard.figure_file import save
     from regard.training.readable import name_of
     from regard.training.reid.matches import answerable, draw_found
 
     known = [each for each in seen if name_of(each.photo) not in trained.unreadable]
     file = folder / "matches.png"
-    draw_found(trained.classifier, known, answerable(known)[0], DRAWN).savefig(file)
+    save(draw_found(trained.classifier, known, answerable(known)[0], DRAWN), file)
     announce(f"what the first query finds, and by which places: {file}")
 
 

@@ -18,6 +18,7 @@ from regard.exams.sdc.interventions import WithWeights
 from regard.exams.sdc.outcomes import OUTCOMES, Ties, background_to_class, by_class, focus_shares, outcomes
 from regard.exams.sdc.task import Mosaics, SelectiveTask
 from regard.exams.sdc.weight_figures import figures
+from regard.notebook import html_figure
 from regard.statistics import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ class Examination:
         from regard.exams.sdc.figures import examination_figure
 
         return examination_figure(self)
+
+    def _repr_html_(self) -> str:
+        """The figure, as a notebook shows it."""
+        return html_figure(self.figure(), str(self))
 
     def __str__(self) -> str:
         """A few lines for a person."""

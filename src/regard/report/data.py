@@ -1,0 +1,71 @@
+"""The numbers of a run inside its report: all rows, by column, as JSON that no text in it can break out of."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from regard.runs import SeenRun
+
+Row = Mapping[str, Any]
+Reasons = Callable[[Row], Mapping[str, str]]
+"""Of a row: the columns that have no number there, and why."""
+
+
+def embedded(run: SeenRun, reasons: Reasons) -> str:
+    """A run as JSON for a page, inside of `<script type="application/json">`.
+
+    `columns` holds each column of the rows: `values`, or of texts `levels` and, a row each, their `codes`, −1 for none.
+    What is no finite number is null; `null` says of column and reason in which rows. Of the characters that HTML reads,
+    `<`, `>` and `&` are written as escapes of JSON.
+
+    Args:
+        run: the run.
+        reasons: why numbers are missing.
+    """
+    names = dict.fromkeys(name for row in run.rows for name in row)
+    missing: dict[str, dict[str, list[int]]] = {}
+    for number, row in enumerate(run.rows):
+        lost = {name: _word(value) for name, value in row.items() if _is_lost(value)}
+        for name, reason in {**lost, **reasons(row)}.items():
+            missing.setdefault(name, {}).setdefault(reason, []).append(number)
+    whole = {
+        "format": "regard.report",
+        "version": 1,
+        "command": run.command,
+        "configuration": run.configuration,
+        "manifest": run.manifest,
+        "rows": len(run.rows),
+        "columns": {name: _column([row.get(name) for row in run.rows]) for name in names},
+        "null": missing,
+    }
+    text = json.dumps(_finite(whole), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _column(values: Sequence[Any]) -> dict[str, Any]:
+    if not all(value is None or isinstance(value, str) for value in values):
+        return {"values": values}
+    levels = {value: code for code, value in enumerate(dict.fromkeys(value for value in values if value is not None))}
+    return {"levels": list(levels), "codes": [-1 if value is None else levels[value] for value in values]}
+
+
+def _finite(value: Any) -> Any:
+    """Null in the place of what is no finite number, however deep."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if _is_lost(value) else value
+
+
+def _is_lost(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _word(value: float) -> str:
+    return "not a number" if math.isnan(value) else "infinite"

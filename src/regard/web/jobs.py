@@ -1,0 +1,289 @@
+"""Jobs: one thread runs torch, one after another; a bounded queue in which nobody starves another.
+
+Quick jobs, of few passes, go first; then that visitor's who was served longest ago; then the oldest. What has waited
+for `PATIENCE` seconds counts as quick, so that no stream of quick jobs holds it up for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from regard.errors import RegardError
+from regard.explanation import Explanation
+from regard.models import passes
+from regard.web.photos import ShownPhoto
+from regard.web.refusals import Refusal, in_words, too_busy
+from regard.web.settings import Limits
+
+logger = logging.getLogger("regard.web")
+
+State = Literal["waiting", "running", "done", "failed", "cancelled", "dropped"]
+PATIENCE = 10.0
+TOLD_EVERY = 0.2
+"""Seconds between two words about how far a job is."""
+MOST_REMEMBERED = 500
+"""Kinds of jobs whose seconds are remembered."""
+
+
+class Stopped(BaseException):
+    """Ends a job at its next pass. No `Exception`, so that nothing on its way takes it for a failure of its own."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.state: State = state
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a job found.
+
+    Attributes:
+        answer: as it is told.
+        bytes: that all of it takes.
+        explanation: for downloads; of explain jobs.
+        photo: that was explained.
+    """
+
+    answer: Any
+    bytes: int = 0
+    explanation: Explanation | None = None
+    photo: ShownPhoto | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is to be done.
+
+    Attributes:
+        kind: as it is asked for.
+        run: does it, in the worker's thread; given what hears of steps that are no passes.
+        passes: forward passes that it costs; None where that is not known before.
+        seconds: that it will take, likewise.
+        quick: whether it goes first.
+        alike: what has as many passes, to remember its seconds by.
+    """
+
+    kind: str
+    run: Callable[[Callable[[int], None]], Result]
+    passes: int | None
+    seconds: float | None
+    quick: bool
+    alike: Hashable
+
+
+@dataclass(eq=False)
+class Job:
+    """Something that a visitor asked for. Changed by the worker while it runs, by the event loop before and after."""
+
+    id: str
+    visitor: str
+    work: Work
+    number: int
+    submitted: float
+    heard: float
+    passes_expected: int | None
+    seconds_expected: float | None
+    state: State = "waiting"
+    passes_done: int = 0
+    started: float | None = None
+    ended: float | None = None
+    error: dict[str, Any] | None = None
+    result: Result | None = None
+    waiters: list[Callable[[], None]] = field(default_factory=list)
+    stop: State | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return self.state not in ("waiting", "running")
+
+    @property
+    def bytes(self) -> int:
+        """Of its result."""
+        return 0 if self.result is None else self.result.bytes
+
+    def end_soon(self, state: State) -> None:
+        """At the next pass, or when its turn comes."""
+        if not self.over and self.stop is None:
+            self.stop = state
+
+    def changed(self) -> None:
+        """Tell who waits for that."""
+        for tell in tuple(self.waiters):
+            tell()
+
+
+class Queue:
+    """Jobs that wait, and the thread that does them.
+
+    Args:
+        limits: how much.
+        clock: seconds.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits, self.clock = limits, clock
+        self._waiting: list[Job] = []
+        self._running: Job | None = None
+        self._served: dict[str, int] = {}
+        self._seconds: dict[Hashable, float] = {}
+        self._count, self._closing = 0, False
+        self._lock = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def start(self, first: Callable[[], None] = lambda: None) -> None:
+        """Begin to work, `first` with that."""
+
+        def work() -> None:
+            first()
+            self._work()
+
+        self._thread = threading.Thread(target=work, name="regard-worker", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End what runs at its next pass, and leave what waits."""
+        with self._lock:
+            self._closing = True
+            if self._running is not None:
+                self._running.end_soon("dropped")
+            self._lock.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, job_id: str, visitor: str, work: Work) -> Job:
+        """Put a job into the queue.
+
+        Raises:
+            Refusal: the queue is full, the visitor has too many in it, or it costs too much.
+        """
+        self.check_cost(work)
+        with self._lock:
+            own = sum(job.visitor == visitor for job in self._waiting)
+            if own >= self.limits.waiting:
+                raise too_busy(f"{own} of your jobs wait already", self._seconds_left())
+            if len(self._waiting) >= self.limits.queue:
+                raise too_busy("too many jobs wait", self._seconds_left())
+            now, self._count = self.clock(), self._count + 1
+            job = Job(job_id, visitor, work, self._count, now, now, work.passes, self.expected(work))
+            self._waiting.append(job)
+            self._lock.notify_all()
+        return job
+
+    def check_cost(self, work: Work) -> None:
+        """Refuse what costs more passes than a job may."""
+        if work.passes is not None and work.passes > self.limits.passes:
+            raise Refusal(
+                422, "this costs too many passes", came=f"{work.passes:,}", expected=f"at most {self.limits.passes:,}"
+            )
+
+    def expected(self, work: Work) -> float | None:
+        """Seconds that it will take: those of the last one alike, else what was worked out."""
+        return self._seconds.get(work.alike, work.seconds)
+
+    def place(self, job: Job) -> int | None:
+        """How many are done before it, itself counted; None where it does not wait."""
+        with self._lock:
+            return sorted(self._waiting, key=self._turn).index(job) + 1 if job in self._waiting else None
+
+    def end(self, job: Job, state: State) -> None:
+        """At once where it waits, at the next pass where it runs."""
+        with self._lock:
+            job.end_soon(state)
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._close(job, state)
+
+    def drop_unheard(self) -> None:
+        """Drop jobs that nobody has asked about for long."""
+        until = self.clock() - self.limits.unheard_seconds
+        with self._lock:
+            current = [*self._waiting, *([] if self._running is None else [self._running])]
+        for job in current:
+            if job.stop is not None or (job.heard < until and not job.waiters):
+                self.end(job, job.stop or "dropped")
+
+    def _seconds_left(self) -> float:
+        return sum(job.seconds_expected or 1.0 for job in self._waiting)
+
+    def _turn(self, job: Job) -> tuple[bool, int, int]:
+        first = job.work.quick or self.clock() - job.submitted > PATIENCE
+        return not first, self._served.get(job.visitor, 0), job.number
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._waiting or self._closing)
+                if self._closing:
+                    return
+                job = min(self._waiting, key=self._turn)
+                self._waiting.remove(job)
+                self._running = job
+                self._served = {each.visitor: self._served.get(each.visitor, 0) for each in self._waiting}
+                self._served[job.visitor] = job.number + self._count
+                job.state, job.started = "running", self.clock()
+            for each in (job, *self._waiting):
+                each.changed()
+            self._do(job)
+
+    def _do(self, job: Job) -> None:
+        """One job, whatever becomes of it."""
+        told = _Told(job, self)
+        state: State = "failed"
+        try:
+            told()
+            with passes.watched(lambda forwards, _: told(forwards)):
+                job.result = job.work.run(told)
+            state = "done"
+        except Stopped as reason:
+            state = reason.state
+        except RegardError as reason:
+            job.error = in_words(reason)["error"]
+        except Exception as reason:
+            logger.exception("a job of kind %s failed", job.work.kind)
+            job.error = in_words(RegardError("this could not be done", came=type(reason).__name__))["error"]
+        with self._lock:
+            self._running = None
+            self._close(job, state)
+            if state == "done" and job.started is not None and job.ended is not None:
+                self._seconds.pop(job.work.alike, None)
+                self._seconds[job.work.alike] = job.ended - job.started
+                if len(self._seconds) > MOST_REMEMBERED:
+                    del self._seconds[next(iter(self._seconds))]
+
+    def _close(self, job: Job, state: State) -> None:
+        if job.stop == "failed" and state == "failed" and job.error is None:
+            job.error = in_words(
+                RegardError(
+                    "this took too long",
+                    came=f"more than {self.limits.job_seconds:.0f} s",
+                    remedy="ask for fewer samples or steps, or use regard from the command line",
+                )
+            )["error"]
+        job.ended, job.state = self.clock(), state
+        job.changed()
+
+
+class _Told:
+    """What a job that runs is told through: counts, ends it where it must end, and lets others know."""
+
+    def __init__(self, job: Job, queue: Queue) -> None:
+        self.job, self.queue, self.last = job, queue, -TOLD_EVERY
+
+    def __call__(self, done: int = 0) -> None:
+        job, now = self.job, self.queue.clock()
+        assert job.started is not None
+        if now - job.started > self.queue.limits.job_seconds:
+            job.end_soon("failed")
+        if job.stop is not None:
+            raise Stopped(job.stop)
+        if done:
+            job.passes_done += done
+            if now - self.last >= TOLD_EVERY:
+                self.last = now
+                job.changed()

@@ -1,0 +1,63 @@
+"""Picture, raw maps and report are saved; a link and the Python lines are copied."""
+
+import subprocess
+import sys
+
+import torch
+from PIL import Image
+from playwright.sync_api import expect
+
+import regard
+from regard.explanation import Explanation
+
+
+def saved(page, name, place):
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=name).click()
+    waiting.value.save_as(place)
+    return place
+
+
+def test_picture_raw_maps_and_report_are_saved(visit, server, tmp_path):
+    page = visit.open("&target=class:1")
+    with Image.open(saved(page, "Picture", tmp_path / "map.png")) as picture:
+        assert picture.format == "PNG"
+    kept = Explanation.load(saved(page, "Raw maps", tmp_path / "maps.safetensors"))
+    whole = regard.CDAM(server.classifiers["transformer"])(server.samples[0], [1])
+    assert torch.allclose(kept.maps, whole.maps, atol=1e-6)
+    text = saved(page, "Report", tmp_path / "report.html").read_text("utf-8")
+    assert "<html" in text.lower()
+    assert "cdam" in text
+    expect(page.locator("#downloads")).to_contain_text("Report is saved.")
+
+
+def test_a_link_is_copied_and_opens_to_the_same(visiting):
+    visit = visiting(permissions=["clipboard-read", "clipboard-write"])
+    page = visit.open("&target=class:2&method=grad-cam")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#downloads")).to_contain_text("The link is copied.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.url
+    page.get_by_text("The Python that does the same").click()
+    page.get_by_role("button", name="Copy the lines").click()
+    expect(page.locator("#downloads")).to_contain_text("The Python lines are copied.")
+    lines = page.evaluate("navigator.clipboard.readText()")
+    assert "import regard" in lines
+    subprocess.run([sys.executable, "-c", f"compile({lines!r}, 'lines', 'exec')"], check=True)
+
+
+def test_without_a_clipboard_the_link_is_there_to_be_selected(visit):
+    visit.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page = visit.open()
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_label("To be copied")).to_have_value(page.url)
+
+
+def test_what_cannot_be_saved_says_why(visit):
+    visit.allowed.append("status of 404")
+    page = visit.open()
+    page.route(
+        "**/picture.png", lambda route: route.fulfill(status=404, json={"error": {"problem": "it was forgotten"}})
+    )
+    page.get_by_role("button", name="Picture").click()
+    expect(page.locator("#downloads")).to_contain_text("Picture could not be saved. It was forgotten.")

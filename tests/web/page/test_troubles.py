@@ -1,0 +1,83 @@
+"""What the page says, and how it goes on, when the server is gone, busy, or cannot do what it is asked."""
+
+from playwright.sync_api import expect
+
+
+def test_a_server_that_is_gone_is_said_and_the_page_goes_on_once_it_is_back(visit):
+    visit.allowed += ["ERR_CONNECTION", "ERR_FAILED", "Failed to load resource"]
+    page = visit.open()
+    page.route("**/api/v1/**", lambda route: route.abort())
+    page.locator("#bars .bar").nth(1).click()
+    expect(page.locator("#banner")).to_contain_text("The server does not answer.")
+    page.unroute("**/api/v1/**")
+    expect(page.locator("#banner")).to_be_hidden()
+    visit.mapped()
+
+
+def test_a_server_that_is_gone_from_the_start_can_be_tried_again(visit):
+    visit.allowed += ["ERR_FAILED", "Failed to load resource"]
+    page = visit.page
+    page.route("**/api/v1/**", lambda route: route.abort())
+    page.goto(visit.address)
+    expect(page.locator("#opening")).to_contain_text(
+        "Is regard serve still running?".replace("regard serve", "`regard serve`")
+    )
+    page.unroute("**/api/v1/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#stage .empty")).to_be_visible()
+
+
+def test_a_busy_server_is_waited_for_with_a_countdown(visit):
+    visit.allowed.append("status of 429")
+    page = visit.open()
+    busy = [3]
+
+    def sometimes(route):
+        if not busy:
+            return route.fallback()
+        return route.fulfill(status=429, headers={"Retry-After": str(busy.pop())}, json={"error": {"problem": "full"}})
+
+    page.route("**/api/v1/estimate", sometimes)
+    page.locator("#bars .bar").nth(1).click()
+    expect(page.locator("#banner")).to_have_text("The server has all hands full. Trying again in 2 s.")
+    visit.mapped()
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_a_job_that_failed_says_why_and_can_be_tried_again(visit):
+    page = visit.open()
+    error = {"problem": "no map: NaN or infinity", "remedy": "ask another class"}
+    failed = {"id": "j", "kind": "explain", "state": "failed", "place": None, "passes_done": 1, "passes_expected": 1}
+    failed |= {"seconds_expected": None, "seconds": 1.0, "error": error, "result": None}
+    page.route("**/api/v1/jobs", lambda route: route.fulfill(status=202, json=failed))
+    page.locator("#bars .bar").nth(1).click()
+    said = page.locator("#stage .progress.failed")
+    expect(said).to_contain_text("failed. No map: NaN or infinity. Ask another class.")
+    page.unroute("**/api/v1/jobs")
+    said.get_by_role("button", name="Try again").click()
+    visit.mapped()
+
+
+def test_a_map_that_takes_long_is_asked_about_and_cancelled(visit):
+    page = visit.open(classifier="slow")
+    page.get_by_role("combobox", name="Method", exact=True).select_option("rise")
+    said = page.locator("#stage .progress")
+    expect(said).to_contain_text("takes about")
+    said.get_by_role("button", name="Start").click()
+    said.get_by_role("button", name="Cancel").click()
+    expect(said).to_contain_text("was cancelled.")
+    page.get_by_role("combobox", name="Method", exact=True).select_option("grad-cam")
+    visit.mapped()
+
+
+def test_what_a_classifier_is_called_is_never_read_as_html(visit):
+    def odd(route):
+        answer = route.fetch()
+        about = answer.json()
+        about["classifiers"][0]["methods"][0]["summary"] = "<img src=y onerror=alert(1)>"
+        route.fulfill(response=answer, json=about)
+
+    visit.page.route("**/api/v1/about", odd)
+    page = visit.open(photo=None)
+    expect(page.locator("#settings")).to_contain_text("<img src=y")
+    assert page.locator("img[src='y']").count() == 0

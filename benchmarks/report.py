@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import options
+from measuring import head, options, where
 from PIL import Image
 
 from regard.explanation import Explanation
@@ -115,6 +115,14 @@ def opening(file: Path) -> Sequence[float] | str:
     return spent
 
 
+def kept(value: float, budget: float) -> str:
+    return "yes" if value <= budget else "**no**"
+
+
+def said(spent: Sequence[float]) -> str:
+    return f"{statistics.median(spent):.2f} s ({min(spent):.2f} to {max(spent):.2f})"
+
+
 def main() -> None:
     asked = options(__doc__, f"{QUICK} photos").parse_args()
     photos = QUICK if asked.quick else PHOTOS
@@ -123,17 +131,21 @@ def main() -> None:
         start = time.perf_counter()
         written = write_report(run, file)
         making, found = time.perf_counter() - start, opening(file)
-    lines = ["| of a report | measured | budget |", "| --- | --- | --- |"]
-    lines.append(f"| photos, {TARGETS} maps each | {photos} | |")
-    lines.append(f"| size | {written.size / 1e6:.1f} MB | {MEGABYTES} MB |")
-    lines.append(f"| making it | {making:.1f} s | |")
-    opened = found if isinstance(found, str) else f"{statistics.median(found):.2f} s"
-    lines.append(f"| opening it in Chromium, median of {OPENED} | {opened} | {SECONDS:g} s |")
+    size = written.size / 1e6
+    lines = head(["of a report", "measured", "budget", "kept"])
+    lines.append(f"| photos, {TARGETS} maps each | {photos} | | |")
+    lines.append(f"| size | {size:.1f} MB | {MEGABYTES} MB | {kept(size, MEGABYTES)} |")
+    lines.append(f"| making it | {making:.1f} s | | |")
+    opened, judged = (found, "–") if isinstance(found, str) else (said(found), kept(statistics.median(found), SECONDS))
+    lines.append(
+        f"| opening it in Chromium, median of {OPENED} and their range | {opened} | {SECONDS:g} s | {judged} |"
+    )
     print("\n".join(lines))
     if asked.write:
         about = "Made by `python benchmarks/report.py --write docs/benchmarks/report.md`."
         asked.write.write_text(
-            "\n".join(["# Size and opening of reports", "", about, "", *lines, ""]), encoding="utf-8"
+            "\n".join(["# Size and opening of reports", "", about, "", f"{where(asked.device)}.", "", *lines, ""]),
+            encoding="utf-8",
         )
 
 

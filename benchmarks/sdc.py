@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import head, options, page, ratio, rounds, timed
-from torch import Tensor
 
 from regard.attention.selective import SelectiveModel
 from regard.attention.selective_networks import classifier_called, focus_called
-from regard.exams.sdc import OUTCOMES, Mosaics, SelectiveTask, outcomes, task_called
+from regard.exams.sdc import Mosaics, SelectiveTask, task_called
+from regard.exams.sdc.sitting import outcome_columns
 from regard.training.selective.fit import TrainedSeed, fit_selective
 from regard.training.selective.recipe import Phase, SelectiveRecipe
 
@@ -68,12 +68,6 @@ PICTURES = {"the library's part": (10_000, 1000), "all of CIFAR-10": (50_000, 10
 """To learn from and to be examined with."""
 MEGABYTES = 400
 MEMORY_HEADS = ("pictures", "number", "mosaics", "above imports MB", "budget")
-
-
-def outcome_columns(
-    weights: Tensor, logits: Tensor, label: Tensor, position: Tensor, mask: Tensor | None
-) -> dict[str, Tensor]:
-    return dict(zip(OUTCOMES, outcomes(weights, logits, label, position, mask).unbind(dim=1), strict=True))
 
 
 def trained(task: SelectiveTask, seeds: Sequence[int], epochs: int, type_: torch.dtype) -> tuple[TrainedSeed, ...]:

@@ -3,9 +3,10 @@
     python benchmarks/serve.py --write docs/benchmarks/serve.md
 
 100 clients at the same time send 2,000 requests: photos, good and bad (an empty file, a page, a drawing, half a photo,
-a bomb), jobs that are asked about until they are over, jobs that cannot be, requests of another site. Beside them one
-asks for the page, ten times a second. Memory is that of the server's process, after a first round that is not counted,
-after half of the requests and after all.
+a bomb, one that takes long to decode), jobs that are asked about until they are over, jobs that cannot be, requests of
+another site. Of the good photos each is looked at again at once, which says whether one was lost, and every second one
+is explained and deleted. Beside them one asks for the page, ten times a second. Memory is that of the server's
+process, after a first round that is not counted, after half of the requests and after all.
 """
 
 from __future__ import annotations
@@ -44,12 +45,21 @@ def bomb() -> bytes:
     return file.getvalue()
 
 
+def slow() -> bytes:
+    """A progressive JPEG that goes over its pixels 2000 times more than it must."""
+    file = io.BytesIO()
+    Image.new("RGB", (4000, 3000)).save(file, "JPEG", progressive=True)
+    last = file.getvalue().rindex(b"\xff\xda")
+    return file.getvalue()[:-2] + file.getvalue()[last:-2] * 2000 + b"\xff\xd9"
+
+
 BAD = (
     b"",
     b"<html><script>alert(1)</script></html>",
     b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     photo(0)[:500],
     bomb(),
+    slow(),
 )
 CLASSIFY = {"kind": "classify", "classifier": MODEL, "photo": "sample:church-3"}
 
@@ -59,6 +69,8 @@ async def one(client: httpx.AsyncClient, number: int, told: Counter[tuple[str, i
     kind = ("photo", "bad photo", "job", "page", "job", "bad job", "samples", "other site")[number % 8]
     if kind == "photo":
         answer = await client.post("/api/v1/photos", files={"photo": ("a.jpg", photo(number))})
+        if answer.status_code == 201:
+            kind = f"photo, {await looked_at(client, answer.json()['id'], delete=number % 16 == 0)}"
     elif kind == "bad photo":
         answer = await client.post("/api/v1/photos", files={"photo": ("a.jpg", BAD[number // 8 % len(BAD)])})
     elif kind == "job":
@@ -72,6 +84,22 @@ async def one(client: httpx.AsyncClient, number: int, told: Counter[tuple[str, i
     else:
         answer = await client.get("/" if kind == "page" else "/api/v1/photos/sample:church-3?longest=256")
     told[kind, answer.status_code] += 1
+
+
+async def looked_at(client: httpx.AsyncClient, name: str, delete: bool) -> str:
+    """What becomes of a photo that was taken: whether it is there; explained, deleted, and gone with its map."""
+    if (await client.get(f"/api/v1/photos/{name}")).status_code == 404:
+        return "LOST"
+    if not delete:
+        return "there"
+    asked = {"kind": "explain", "classifier": MODEL, "photo": name, "method": "grad-cam"}
+    job = await client.post("/api/v1/jobs", json=asked)
+    if job.status_code == 202:
+        await over(client, job.json()["id"])
+    await client.delete(f"/api/v1/photos/{name}")
+    left = [f"photos/{name}", *([f"jobs/{job.json()['id']}"] if job.status_code == 202 else [])]
+    gone = [(await client.get(f"/api/v1/{each}")).status_code == 404 for each in left]
+    return "deleted" if all(gone) else "NOT DELETED"
 
 
 async def over(client: httpx.AsyncClient, job: str) -> str:

@@ -1,6 +1,6 @@
-"""The pictures of docs/serve.md: `regard serve` with what is embedded, every state of its page in Chromium.
+"""The pictures of docs/serve.md and docs/report.md, in Chromium: every state of the page of `regard serve`, a report.
 
-    python docs/screenshots.py
+    python docs/screenshots.py [looked_at in_trouble …]
 
 All photos in them are the embedded samples, whose licences allow that.
 """
@@ -12,12 +12,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import regard_embedded
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 TIMEOUT = 300_000
@@ -154,39 +158,86 @@ def shown(album: Album) -> None:
     album.keep("exam", whole=True)
 
 
+def given(answer: Mapping[str, Any] | None, route: Route) -> None:
+    """Answer in the place of the server; None is that nobody answers."""
+    if answer is None:
+        route.abort()
+    else:
+        route.fulfill(**answer)
+
+
 def in_trouble(album: Album) -> None:
-    """The server is gone; it is busy."""
-    page = album.open(f"{CNN}&photo=sample:gondola")
-    page.route("**/api/v1/estimate", lambda route: route.fulfill(status=429, headers={"Retry-After": "9"}, json={}))
-    page.locator("#bars .bar").nth(1).click()
-    page.locator("#banner:not([hidden])").wait_for()
-    album.keep("busy")
-    page.unroute_all()
-    page = album.open(f"{CNN}&photo=sample:gondola")
-    page.route("**/api/v1/**", lambda route: route.abort())
-    page.locator("#bars .bar").nth(1).click()
-    page.locator("#banner:not([hidden])").wait_for()
-    album.keep("gone")
+    """What takes its time, and what goes wrong: answers that a server gives only in trouble are given here."""
+    job = {"id": "1", "kind": "explain", "passes_done": 0, "passes_expected": 4, "seconds_expected": 1.0}
+    job |= {"seconds": None, "error": None, "result": None, "place": None}
+    error = {"problem": "the map is not a number anywhere", "remedy": "ask another class, or choose another method"}
+    long = {"passes": 4001, "seconds": 660, "too_long": True, "most_seconds": 120}
+    for name, where, answer, seen in (
+        ("waiting", "jobs", {"status": 202, "json": {**job, "state": "waiting", "place": 3}}, "#stage .waiting"),
+        ("failed", "jobs", {"status": 202, "json": {**job, "state": "failed", "error": error}}, "#stage .failed"),
+        ("beyond", "estimate", {"json": long}, "#stage .beyond"),
+        ("busy", "estimate", {"status": 429, "headers": {"Retry-After": "9"}, "json": {}}, "#banner:not([hidden])"),
+        ("gone", "**", None, "#banner:not([hidden])"),
+    ):
+        page = album.open(f"{CNN}&photo=sample:gondola")
+        page.route("**/api/v1/jobs/*", lambda _: None)
+        page.route(f"**/api/v1/{where}", partial(given, answer))
+        page.locator("#bars .bar").nth(1).click()
+        page.locator(seen).wait_for()
+        album.keep(name)
+        page.unroute_all(behavior="ignoreErrors")
+    for name, seen in (("opening", "#opening [role=status]"), ("closed", "#banner:not([hidden])")):
+        page.goto("about:blank")
+        page.route("**/api/v1/about", (lambda _: None) if name == "opening" else partial(given, None))
+        page.goto(album.address)
+        page.locator(seen).wait_for()
+        album.keep(name)
+        page.unroute_all(behavior="ignoreErrors")
 
 
-def main() -> None:
-    """All pictures anew."""
+def reported(album: Album) -> None:
+    """The report of a run: embedded photos, two methods side by side, their maps of French horn and church."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, photos = Path(folder, "run"), [photo.path for photo in regard_embedded.photos()]
+        chosen = [str(photo) for photo in photos if photo.stem.startswith(("church", "french-horn", "pair"))]
+        methods = ["--methods", "tame,grad-cam", "--targets", "566,497"]
+        for asked in (["compare", *chosen, *methods, "--run", str(run)], ["report", str(run)]):
+            subprocess.run([sys.executable, "-m", "regard", *asked], check=True)
+        album.page.goto((run / "report.html").as_uri())
+        album.page.evaluate("document.querySelector('#gallery').scrollIntoView()")
+        album.keep("report")
+
+
+def in_the_dark(album: Album) -> None:
+    """Dark, and the API's own page."""
+    album.page.emulate_media(color_scheme="dark")
+    album.open(f"{VIT}&photo=sample:church-8")
+    album.keep("dark")
+    album.page.goto(f"{album.address}api")
+    album.page.locator(".route").first.wait_for()
+    album.keep("api")
+
+
+def on_a_phone(album: Album) -> None:
+    """The whole page, narrow."""
+    album.page.set_viewport_size(PHONE)
+    album.open(f"{VIT}&photo=sample:church-8")
+    album.keep("phone", whole=True)
+
+
+PARTS = (looked_at, compared, questioned, shown, in_trouble, reported, in_the_dark, on_a_phone)
+
+
+def main(asked: Sequence[str]) -> None:
+    """All pictures anew, or those of the parts that are named."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for part in (looked_at, compared, questioned, shown, in_trouble):
-            part(Album(browser, address))
-        dark = Album(browser, address, color_scheme="dark")
-        dark.open(f"{VIT}&photo=sample:church-8")
-        dark.keep("dark")
-        dark.page.goto(f"{address}api")
-        dark.page.locator(".route").first.wait_for()
-        dark.keep("api")
-        phone = Album(browser, address, viewport=PHONE)
-        phone.open(f"{VIT}&photo=sample:church-8")
-        phone.keep("phone", whole=True)
+        for part in PARTS:
+            if not asked or part.__name__ in asked:
+                part(Album(browser, address))
         browser.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

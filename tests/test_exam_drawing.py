@@ -123,6 +123,19 @@ def test_contours_of_the_focus_stand_where_its_scores_are():
     assert "looked at" in bar.get_ylabel()
 
 
+@pytest.mark.parametrize("upward", [0.5, 1.0, 1.4, 3.0])
+def test_the_planes_fill_the_figure_whatever_their_form(upward):
+    """Of a plane that is far higher than wide the scales differ, so that the figure stays on a page."""
+    figure = regions(points=POINTS * torch.tensor([1.0, 2.5 * upward]))
+    FigureCanvasAgg(figure).draw()
+    left, right, _ = figure.axes
+    boxes = [axes.get_position() for axes in (left, right)]
+    assert sum(box.width for box in boxes) > 0.8
+    assert all(box.height > 0.6 for box in boxes)
+    assert figure.get_figheight() < 7.5
+    assert (left.get_aspect() == 1) == (1.0 <= upward < 3)
+
+
 def test_a_focus_that_is_the_same_everywhere_is_drawn_too():
     FigureCanvasAgg(regions(focus=lambda points: torch.zeros(len(points)))).draw()
 

@@ -210,3 +210,12 @@ def test_what_is_below_a_level_is_what_the_procedure_rejects(raw, level):
 def test_what_is_no_value_is_refused(call, problem):
     with pytest.raises(MetricError, match=problem):
         call()
+
+
+def test_an_estimate_is_said_in_the_form_that_is_asked_for():
+    found = interval([1.0, 2.0, 3.0, math.nan], seed=0)
+    low, high = found.interval
+    assert f"{found:+.1f}" == f"+2.0 [{low:+.1f}, {high:+.1f}], 1 without"
+    assert str(found) == f"2.000 [{low:.3f}, {high:.3f}], 1 without"
+    assert f"{interval([2.0, 2.0], seed=0):.1f}" == "2.0"
+    assert f"{interval([math.nan], seed=0):.1f}" == "–"

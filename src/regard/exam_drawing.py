@@ -37,6 +37,8 @@ _MARKERS = "os^DvPX<>hp"
 _LOOKED_AT = LinearSegmentedColormap.from_list("regard_looked_at", ["#ffffff", "#d4d4d4", "#6b6b6b"])
 """Of a focus: the darker, the more it is looked at; points in colours can still be told on it."""
 _GRID, _LEVELS, _LEAST_SHARE, _PALENESS = 201, 12, 0.2, 0.7
+_PANEL, _AROUND, _HEIGHTS = 3.7, 1.1, (2.0, 6.0)
+"""Inches of a figure of regions: the width of a plane, what stands above and beneath it, and how high it may be."""
 
 
 def draw_curves(seeds: Sequence[Sequence[Mapping[str, float]]], title: str = "") -> Figure:
@@ -136,7 +138,9 @@ def draw_regions(
     across, upward, grid = _grid_about(points)
     said = _on_grid("logits", answer(grid), (len(grid), len(names))).argmax(axis=1)
     scores = _on_grid("scores", focus(grid), (len(grid),))
-    figure, (left, right) = _figure(4.4, title, columns=2)
+    fitting = _PANEL * float(np.ptp(upward) / np.ptp(across))
+    height = float(np.clip(fitting, *_HEIGHTS))
+    figure, (left, right) = _figure(height + _AROUND, title, columns=2)
     shape = (len(upward), len(across))
     colours = [_pale(_LABEL_COLOURS[number % len(_LABEL_COLOURS)]) for number in range(len(names))]
     left.pcolormesh(across, upward, said.reshape(shape), cmap=ListedColormap(colours), vmin=-0.5, vmax=len(names) - 0.5)
@@ -149,7 +153,7 @@ def draw_regions(
     for axes, heading in ((left, "classifier: the label of what stands there"), (right, "focus: its score")):
         handles = _points(axes, points.detach().cpu().numpy(), labels.cpu().numpy(), names)
         _decorate(axes, heading, "", "")
-        axes.set_aspect("equal", adjustable="box")
+        axes.set_aspect("equal" if height == fitting else "auto", adjustable="box")
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), fontsize=8, frameon=False)
     return figure
 

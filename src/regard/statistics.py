@@ -17,6 +17,8 @@ from torch import Tensor
 
 from regard.errors import MetricError
 
+ALPHA = 0.05
+"""A difference is told from chance where its p value, adjusted for all that are looked at, is below."""
 DRAWS = 1000
 """Of the bootstrap."""
 DRAWN_TOGETHER = 2**20
@@ -47,12 +49,15 @@ class Estimate:
     missing: int
 
     def __str__(self) -> str:
-        """The mean with its interval, and how many photos have no value."""
+        return f"{self:.3f}"
+
+    def __format__(self, form: str) -> str:
+        """The mean with its interval, each in a form such as "+.1f", and how many photos have no value."""
         if math.isnan(self.mean):
             return "–"
-        words = f"{self.mean:.3f}"
+        words = f"{self.mean:{form}}"
         if self.interval is not None:
-            words += f" [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+            words += f" [{self.interval[0]:{form}}, {self.interval[1]:{form}}]"
         return f"{words}, {self.missing} without" if self.missing else words
 
 

@@ -31,13 +31,52 @@ def test_a_grid_of_one_s_own_is_told_and_found_again(sdc, tmp_path):
     assert {"default-curves.png", "default-regions.png", "spherical-focus-random-mosaics.png"} <= drawn
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert manifest["rows"] == 6 + 6 * 3
+    page = (tmp_path / "a" / "table.md").read_text()
+    (tmp_path / "a" / "table.md").write_text("as another version wrote it")
     code, again, err = sdc(*arguments)
     assert (code, again) == (0, out)
     assert "nothing is trained anew" in err
+    assert (tmp_path / "a" / "table.md").read_text() == page
     code, out, _ = sdc(*arguments, "--json")
     found = json.loads(out)
     assert found["lines"][0]["name"] == "default"
     assert found["seeds"] == [0, 1]
+
+
+def test_every_field_of_a_cell_is_an_option(sdc, tmp_path):
+    code, out, err = sdc(
+        *SMALL,
+        *("--segments", "2-4", "--overlap", "0,0.2", "--spread", "0.5", "--skew", "0.5", "--label-noise", "0.1"),
+        *(
+            "--weights",
+            "top-k:2",
+            "--paradigm",
+            "sampled",
+            "--samples",
+            "2",
+            "--baseline",
+            "leave-one-out,self-critical",
+        ),
+        *("--entropy", "0.01", "--warm-up", "1", "--stop", "never", "--run", "a", "--json", "--device", "cpu"),
+    )
+    assert code == 0, err
+    found = json.loads(out)["cells"]
+    assert [*found] == ["default", "baseline self-critical", "overlap 0.2", "overlap 0.2, baseline self-critical"]
+    cell = found["overlap 0.2, baseline self-critical"]
+    assert (cell["segments"], cell["spread"], cell["skew"], cell["label_noise"]) == ([2, 4], 0.5, 0.5, 0.1)
+    assert (cell["weights"], cell["samples"], cell["warm_up"], cell["stop"]) == ("top-k:2", 2, 1, None)
+    assert "device" not in json.loads((tmp_path / "a" / "configuration.json").read_text())["configuration"]
+
+
+def test_what_cells_have_besides_their_names_stands_above_the_table(sdc, tmp_path, monkeypatch):
+    from regard.exams.sdc import studies
+    from regard.exams.sdc.cell import Cell
+
+    default = Cell("boxes-2", train=40, test=30, focus="linear", classifier="linear", epochs=2, batch=20)
+    monkeypatch.setattr(studies, "STUDIES", {"small": (default, 2, [{"weights": "sparsemax", "rate": 0.1}])})
+    code, _, _ = sdc("--grid", "small", "--run", "a")
+    assert code == 0
+    assert "- sparsemax: also rate 0.1." in (tmp_path / "a" / "table.md").read_text()
 
 
 def test_one_that_was_stopped_says_how_it_goes_on_and_does(sdc, tmp_path, monkeypatch):
@@ -73,6 +112,14 @@ def test_one_that_was_stopped_says_how_it_goes_on_and_does(sdc, tmp_path, monkey
         (["--task", "cifar-10", "--data", "missing.npz"], "missing.npz"),
         (["--task", "d4"], "no such task"),
         (["--layer", "one"], "takes numbers"),
+        (["--layer", ""], "takes numbers"),
+        (["--layer", "1,,2"], "takes numbers"),
+        (["--segments", "2-"], "segments"),
+        (["--segments", "9-2"], "segments"),
+        (["--weights", ""], "takes words"),
+        (["--weights", "top-k"], "top-k:2"),
+        (["--gamma", "0.1"], "implanted alone"),
+        (["--device", "abacus"], "no such device"),
         (["--rate", "0"], "rate"),
         (["--weights", "spherical", "--focus-begins", "zero"], "no cell of this grid can be"),
         ([*SMALL, "--layer", "7"], "no such layer"),

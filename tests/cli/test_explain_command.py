@@ -173,11 +173,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cli, monkeypatch):
     folder_of("bagel", "harp", "pickup")
     explain_one, explained = command._explain_one, []
 
-    def interrupted(results, explainer, targets, path, name):
+    def interrupted(results, explainer, targets, path, name, ending):
         if len(explained) == 1:
             raise KeyboardInterrupt
         explained.append(path.name)
-        return explain_one(results, explainer, targets, path, name)
+        return explain_one(results, explainer, targets, path, name, ending)
 
     monkeypatch.setattr(command, "_explain_one", interrupted)
     code, _, err = cli("explain", "photos", "--run", "here", "--top", 1)
@@ -185,9 +185,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cli, monkeypatch):
     assert "--run here" in err
     assert not Path("here/manifest.json").exists()
 
-    def counted(results, explainer, targets, path, name):
+    def counted(results, explainer, targets, path, name, ending):
         explained.append(path.name)
-        return explain_one(results, explainer, targets, path, name)
+        return explain_one(results, explainer, targets, path, name, ending)
 
     monkeypatch.setattr(command, "_explain_one", counted)
     assert cli("explain", "photos", "--run", "here", "--top", 1)[0] == 0
@@ -246,17 +246,19 @@ def test_wrong_use_is_answered_in_words_with_exit_code_2_and_leaves_no_run(cli, 
 def test_the_strongest_place_is_said_in_words():
     import torch
 
+    from regard.explained_run import strongest_place
+
     values = torch.zeros(6, 9)
     for flat in (0.0, 1.0, -1.0):
-        assert command.strongest_place(values + flat) == "nowhere"
+        assert strongest_place(values + flat) == "nowhere"
     values[0, 8] = 1.0
-    assert command.strongest_place(values) == "upper right"
+    assert strongest_place(values) == "upper right"
     values[3, 4] = 2.0
-    assert command.strongest_place(values) == "centre"
+    assert strongest_place(values) == "centre"
     values[5, 0] = 3.0
-    assert command.strongest_place(values) == "lower left"
-    assert command.strongest_place(values - 3) == "lower left, not above zero"
-    assert command.strongest_place(values - 2.5) == "lower left"
+    assert strongest_place(values) == "lower left"
+    assert strongest_place(values - 3) == "lower left, not above zero"
+    assert strongest_place(values - 2.5) == "lower left"
 
 
 def interrupted_after(count, cli, monkeypatch, *arguments):

@@ -32,6 +32,17 @@ def test_a_report_replaces_nothing_that_stands_there_but_by_force(program, run, 
     assert program("report", "run", "--out", "page.html", "--force")[0] == 0
 
 
+def test_the_report_in_a_run_is_replaced_by_its_next_one_and_nothing_else_is(program, run, tmp_path):
+    report = tmp_path / "run" / "report.html"
+    assert program("report", "run")[0] == 0
+    made = report.read_bytes()
+    assert program("report", "run")[0] == 0
+    assert report.read_bytes() == made
+    report.write_text("<html>mine</html>")
+    assert program("report", "run")[0] == 2
+    assert report.read_text() == "<html>mine</html>"
+
+
 @pytest.mark.parametrize("place", ["photos", "nowhere", "photos/a.png", "run/maps"])
 def test_what_is_no_run_is_refused_by_a_sentence(place, program, run):
     code, out, err = program("report", place)

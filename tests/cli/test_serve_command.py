@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from regard.errors import RegardError
-from regard.web.listening import bound, token_for
+from regard.web.listening import address_of, bound, token_for
 
 from ..explainers.networks import classifier_of, cnn
 from ..test_without_extras import program as alone
@@ -83,6 +83,19 @@ def test_a_port_that_is_taken_is_named():
         taken.listen()
         with pytest.raises(RegardError, match=f"port {taken.getsockname()[1]}"):
             bound("127.0.0.1", taken.getsockname()[1])
+
+
+def test_who_connects_before_the_server_runs_waits_for_it():
+    own = bound("127.0.0.1", 0)
+    with own, socket.create_connection(own.getsockname(), 10) as early:
+        assert early.getpeername() == own.getsockname()
+
+
+def test_the_address_is_one_that_can_be_opened():
+    assert address_of("127.0.0.1") == "127.0.0.1"
+    assert address_of("::1") == "[::1]"
+    for everywhere in ("0.0.0.0", "::"):
+        assert address_of(everywhere) not in ("0.0.0.0", "[::]")
 
 
 def test_tokens_that_are_drawn_differ():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from regard.cli.explain import _configuration, _explain_one, _targets
+from regard.explained_run import write_explanation
 from regard.explainers import registry
+from regard.question import default_targets
 from regard.runs import Run
 
 from ..explainers.networks import classifier_of, vit
@@ -24,11 +25,11 @@ def explain_run(folder, names=("a.png", HOSTILE, "b.png"), finish=True, method="
     for number, photo in enumerate(photos):
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_mandelbrot((50 + number, 40), (-2, -1, 1, 1), 60 + number).convert("RGB").save(photo)
-    explainer, targets = registry.choose(subject, method), _targets(subject, [], [], 4)
-    configuration = _configuration(subject, explainer, targets, "float32")
+    explainer, targets = registry.choose(subject, method), default_targets(subject, 4)
+    configuration = {"classifier": subject.name, "classifier_hash": subject.hash, "method": explainer.name}
     run = Run.open(folder / "run", "explain", configuration)
     for number, photo in enumerate(photos):
-        assert _explain_one(run, explainer, targets, photo, f"photo-{number}", "png")
+        write_explanation(run, explainer(photo, targets), photo, f"photo-{number}")
     if finish:
         run.finish(photos=len(photos))
     return run.folder

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from regard.errors import RunError
+from regard.report.blocks import Card, Gallery
 from regard.report.data import embedded
 from regard.report.page import page_of, write_report
 from regard.runs import Run, SeenRun, read_run, see_run
@@ -89,6 +90,33 @@ def test_what_is_no_number_is_null_and_says_why(tmp_path):
     data = json.loads(embedded(run, lambda row: {"value": "too dark"} if row["image"] == "c" else {}))
     assert data["columns"]["value"] == {"values": [None, None, None]}
     assert data["null"] == {"value": {"not a number": [0], "infinite": [1], "too dark": [2]}}
+
+
+def test_a_score_that_is_infinite_or_none_is_no_number_for_the_page_s_script(tmp_path, monkeypatch):
+    odd = {"a": math.inf, "b": -math.inf, "c": math.nan, "d</script>": 0.5}
+    monkeypatch.setattr("regard.report.explained._chances", lambda _: odd)
+    page = Page(page_of(see_run(explain_run(tmp_path, names=("a.png",)))))
+    assert [json.loads(card["data-scores"], parse_constant=pytest.fail) for card in page.all("article")] == [
+        {"d</script>": 0.5}
+    ]
+
+
+def test_scores_are_offered_that_all_photos_have():
+    scores = ({"likeliest": 0.9, "of ant": 0.9}, {}, {"likeliest": 0.7, "of bee": 0.7}, {"likeliest": math.nan})
+    assert Gallery([Card(str(number), None, (4, 3), scores=each) for number, each in enumerate(scores)]).scores == [
+        "likeliest"
+    ]
+
+
+def test_a_report_has_a_size_and_says_what_is_left_out(tmp_path, monkeypatch):
+    folder = explain_run(tmp_path)
+    monkeypatch.setattr("regard.report.explained.MOST_MAPS", 9)  # four maps a photo
+    monkeypatch.setattr("regard.report.data.MOST_ROWS", 5)
+    page = Page(page_of(see_run(folder)))
+    assert len(page.all("article")) == 2
+    assert "2 of 3 photos are shown, spread evenly" in page.text
+    assert len(rows_in(page.data)) == 4
+    assert "4 of 12 rows, photos spread evenly, of the run are inside of it" in page.text
 
 
 def test_a_photo_that_is_gone_is_shown_as_the_classifier_saw_it(tmp_path):

@@ -5,20 +5,119 @@ import torch
 from torch import nn
 
 from regard.attention.selective import SelectiveModel
+from regard.attention.selective_weights import weights_called
+from regard.errors import UnsupportedError
 from regard.training.selective import examples as exampled
 from regard.training.selective import figures as figuring
 from regard.training.selective import stacked as stacking
 from regard.training.selective.examples import mosaics_of
+from regard.training.selective.fit import fit_selective
+from regard.training.selective.recipe import Phase, SelectiveRecipe
 from regard.training.selective.stacked import StackedLinears, can_be_stacked, stacked
 
-from .selective_models import build
+from .selective_models import build, points
 
 
-def test_tied_and_buffered_models_are_not_stacked_and_mlps_are():
+class Noisy(nn.Module):
+    """A layer that draws, though it has no parameter, is no dropout layer, and says nothing of itself."""
+
+    def __init__(self, share=0.5):
+        super().__init__()
+        self.share = share
+
+    def forward(self, rows):
+        return nn.functional.dropout(rows, self.share, self.training)
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, dropout=0.3, batch_first=True)
+
+    def forward(self, rows):
+        return self.attention(rows[:, None], rows[:, None], rows[:, None])[0][:, 0]
+
+
+class Moody(nn.Linear):
+    """Another one in training mode."""
+
+    def forward(self, rows):
+        return super().forward(rows) * (2 if self.training else 1)
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda _, __, out: out * 2)
+    return layer
+
+
+ODD = {
+    "draws": Noisy,
+    "draws and learns": Attending,
+    "differs by mode": lambda: Moody(8, 8),
+    "keeps": lambda: nn.BatchNorm1d(8),
+    "hooked": lambda: hooked(nn.Linear(8, 8)),
+    "parametrized": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
+    "convolution": lambda: nn.Conv1d(8, 8, 1),
+}
+
+
+def odd(name):
+    def made(seed):
+        model = build(dtype=torch.float32)(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model.classifier.insert(1, ODD[name]())
+        return model
+
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name in ODD if name != "convolution"])
+def test_a_curve_is_its_own_whatever_a_layer_does(name):
+    assert not can_be_stacked(odd(name)(0))
+    recipe = SelectiveRecipe((Phase(3),), batch=25, rate=1e-2, stop=None)
+    together = fit_selective(odd(name), points(), points(20, seed=9), [3, 0, 7], recipe)
+    for each in together:
+        (alone,) = fit_selective(odd(name), points(), points(20, seed=9), [each.seed], recipe)
+        assert each.epochs == alone.epochs
+    last, model = together[0].epochs[-1], together[0].model
+    test = points(20, seed=9)
+    with torch.no_grad():
+        logits = model(test.items.values[test.index]).logits
+    assert last["test loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, test.label)), abs=1e-6)
+
+
+def test_only_layers_are_stacked_of_which_it_is_known_that_seeds_stay_apart():
     tied = build(classifier="linear")(0)
     tied.classifier.append(tied.focus[0])
     assert not can_be_stacked(tied)
-    assert can_be_stacked(build()(0))
+    assert not can_be_stacked(odd("convolution")(0))
+    assert not can_be_stacked(build(weights=lambda scores: scores.softmax(dim=1))(0))
+    assert not can_be_stacked(build(weights=weights_called("gumbel"))(0))
+    for weights in ("softmax", "sparsemax", "learnt-entmax"):
+        assert can_be_stacked(build(weights=weights_called(weights))(0))
+    assert can_be_stacked(build(weights=weights_called("top-k", k=2), layer=1)(0))
+
+
+@pytest.mark.parametrize(
+    "differ",
+    [
+        lambda model: setattr(model, "layer", 1),
+        lambda model: setattr(model, "prediction", "chosen"),
+        lambda model: setattr(model, "weights", weights_called("softmax", temperature=3.0)),
+        lambda model: model.focus[0].requires_grad_(False),
+    ],
+    ids=["layer", "prediction", "temperature", "frozen"],
+)
+def test_what_the_words_of_a_model_do_not_say_is_compared_too(differ):
+    def made(seed):
+        model = build(weights=weights_called("softmax", temperature=2.0))(seed)
+        if seed:
+            differ(model)
+        return model
+
+    with pytest.raises(UnsupportedError, match="same form"):
+        fit_selective(made, points(), points(20), [0, 1], SelectiveRecipe((Phase(1),)))
 
 
 @pytest.mark.parametrize("rectified", [(False, False), (True, False), (True, True), (False, True)])

@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from regard.explanation import Explanation
 from regard.fills import Mean
 from regard.metrics.curves import curves, token_curves
 from regard.models.dropping import dropped
+from regard.web.classifiers import Served
+from regard.web.settings import Limits
+from regard.web.work.curve import in_random_order
 
 from .conftest import ask, file_of, give, picture, result, waited
 
@@ -33,7 +37,7 @@ def test_about_says_what_there_is(client, classifiers):
     assert [len(about["colours"][name]) for name in ("signed", "unsigned", "ranks")] == [256, 256, 8]
     assert about["colours"]["signed"][0] == [8, 48, 107]  # #08306b
     assert about["samples"][0] | {"id": SAMPLE, "width": 40, "height": 32} == about["samples"][0]
-    assert about["limits"]["photos"] == 24
+    assert (about["limits"]["photos"], type(about["limits"]["photos"])) == (24, int)
     assert {each["name"] for each in about["exams"]} == {"d1", "boxes-1", "boxes-2", "boxes-4"}
 
 
@@ -128,6 +132,63 @@ def test_curves_are_those_of_the_library(client, classifiers, removal, classifie
     assert found["random_deletion"][0] == pytest.approx(found["clean"])
 
 
+@pytest.mark.parametrize("removal", ["mean", "tokens"])
+def test_random_curves_are_those_of_several_orders(client, classifiers, removal):
+    """Each order and the same from its end, of which the latter are found here by maps of the opposite sign."""
+    image, subject = picture(3), classifiers["vit"]
+    body = {"kind": "curve", "classifier": "vit", "photo": give(client, image), "method": "cdam", "steps": 4}
+    found = result(client, removal=removal, target={"kind": "class", "index": 1}, **body)
+    pixels, own = subject.prepare(image), regard.CDAM(subject)(image, 1)
+    orders = []
+    for seed in range(3):
+        noise = in_random_order(own, pixels, seed)
+        for each in (noise, replace(noise, maps=-noise.maps)):
+            if removal == "tokens":
+                orders.append(token_curves(subject, pixels, each, steps=4, targets=1))
+            else:
+                orders.append(curves(subject, pixels, each, fill=Mean(), steps=4, level="grid", targets=1))
+    assert found["random_orders"] == len(orders) == 6
+    for name in ("deletion", "insertion"):
+        values = torch.stack([getattr(each, name)[0, 0] for each in orders])
+        assert found[f"random_{name}"] == pytest.approx(values.mean(dim=0).tolist(), abs=1e-6)
+        lowest, highest = zip(*found[f"random_{name}_band"], strict=True)
+        assert lowest == pytest.approx(values.amin(dim=0).tolist(), abs=1e-6)
+        assert highest == pytest.approx(values.amax(dim=0).tolist(), abs=1e-6)
+        areas = [float(each.area(name)) for each in orders]
+        assert found["area"][f"random_{name}"] == pytest.approx(sum(areas) / 6, abs=1e-6)
+        assert found["area"][f"random_{name}_band"] == pytest.approx([min(areas), max(areas)], abs=1e-6)
+    assert max(found["random_deletion_band"][2]) > min(found["random_deletion_band"][2])
+
+
+def test_an_estimate_says_what_would_take_too_long(serving):
+    client = serving(Limits(job_seconds=0.5))()
+    body = {"kind": "explain", "classifier": "cnn", "photo": SAMPLE, "method": "rise"}
+    known = client.post("/api/v1/estimate", json=body).json()
+    assert (known["too_long"], known["most_seconds"]) == (True, 0.5)
+    assert not client.post("/api/v1/estimate", json={**body, "method": "grad-cam"}).json()["too_long"]
+
+
+def test_seconds_of_a_pass_are_learned_from_jobs(client, classifiers):
+    served = Served("cnn", classifiers["cnn"], pass_seconds=0.2)
+    served.learn(1000, 30.0)
+    assert served.pass_seconds == pytest.approx((20 * 0.2 + 30) / 1020)
+    served = Served("cnn", classifiers["cnn"], pass_seconds=0.2)
+    served.learn(1, 5.0)
+    assert served.pass_seconds == pytest.approx((20 * 0.2 + 5) / 21)
+    before = client.get("/api/v1/about").json()["classifiers"][1]
+    ask(client, kind="explain", classifier="cnn", photo=SAMPLE, method="rise")
+    after = client.get("/api/v1/about").json()["classifiers"][1]
+    assert after["pass_seconds"] != before["pass_seconds"] == 0.001
+    rise = next(each for each in after["methods"] if each["name"] == "rise")
+    assert rise["seconds"] == pytest.approx(1001 * after["pass_seconds"])
+
+
+def test_the_seconds_of_a_curve_are_counted_in_its_own_passes(client):
+    body = {"kind": "curve", "classifier": "vit", "photo": SAMPLE, "method": "cdam", "steps": 8, "removal": "tokens"}
+    expected = client.post("/api/v1/estimate", json=body).json()["passes"]
+    assert ask(client, **body)["passes_done"] <= expected
+
+
 def test_cells_that_are_removed_as_on_the_curve_give_its_value(client):
     photo = give(client, picture(3))
     body = {"classifier": "vit", "photo": photo}
@@ -212,11 +273,9 @@ def test_what_is_downloaded_is_what_was_found(client, tmp_path):
 def test_an_estimate_is_given_before(client):
     body = {"kind": "explain", "classifier": "cnn", "photo": SAMPLE, "method": "rise", "target": {"kind": "predicted"}}
     known = client.post("/api/v1/estimate", json=body).json()
-    assert known == {"passes": 1001, "seconds": pytest.approx(1.001)}
-    assert client.post("/api/v1/estimate", json=body | {"settings": {"samples": 7}}).json() == {
-        "passes": None,
-        "seconds": None,
-    }
+    assert known == {"passes": 1001, "seconds": pytest.approx(1.001), "too_long": False, "most_seconds": 120}
+    unknown = client.post("/api/v1/estimate", json=body | {"settings": {"samples": 7}}).json()
+    assert unknown == {"passes": None, "seconds": None, "too_long": False, "most_seconds": 120}
     ask(client, **body | {"settings": {"samples": 7}})
     assert client.post("/api/v1/estimate", json=body | {"settings": {"samples": 7}}).json()["passes"] == 8
 

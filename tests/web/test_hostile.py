@@ -1,7 +1,10 @@
 """What a hostile person sends, and what every answer carries."""
 
 import io
+import os
+import re
 import struct
+import time
 import zlib
 
 import pytest
@@ -11,6 +14,7 @@ from regard.web.receiving import plain_name
 from regard.web.settings import Limits
 
 from .conftest import ask, file_of, give, picture
+from .test_uploads import many_scans
 
 CLASSIFY = {"kind": "classify", "classifier": "cnn", "photo": "sample:noise"}
 EXPLAIN = {**CLASSIFY, "kind": "explain", "method": "grad-cam", "target": {"kind": "class", "index": 0}}
@@ -40,6 +44,7 @@ BAD_FILES = {
     "no pixels": png_of(0, 10),
     "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00cposix\nsystem\n.",
     "short of data": png_of(100, 100),
+    "slow": many_scans(200),
 }
 
 
@@ -69,14 +74,13 @@ def test_a_photo_of_many_bytes_or_pixels_is_refused(serving):
     )
 
 
-def test_a_body_without_a_length_is_bounded_too(serving):
-    client = serving(Limits(body_bytes=2000))()
-
-    def chunks():
-        for _ in range(100):
-            yield b" " * 1000
-
-    refused(client.post("/api/v1/jobs", content=chunks(), headers={"Content-Type": "application/json"}), 413)
+def test_photos_that_arrive_together_are_bounded_and_nothing_stays_counted(serving):
+    client = serving(Limits(arriving_bytes=5000))()
+    for _ in range(2):
+        answer = client.post("/api/v1/photos", files={"photo": ("a.png", b"x" * 6000)})
+        assert refused(answer, 429)["problem"] == "too many photos arrive at once"
+        assert answer.headers["retry-after"] == "5"
+        give(client)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,27 @@ BAD_JOBS = {
 @pytest.mark.parametrize("name", BAD_JOBS)
 def test_a_job_that_cannot_be_is_refused_before_it_waits(client, name):
     for address in ("/api/v1/jobs", "/api/v1/estimate"):
-        refused(client.post(address, json=BAD_JOBS[name]), 422)
+        error = refused(client.post(address, json=BAD_JOBS[name]), 422)
+        assert not re.search("Input|should|valid |Value error|pydantic", str(error)), error
+
+
+SAID = {
+    "unknown field": ("body.classify.path", "nothing of this name"),
+    "many classes": ("body.classify.count", "at most 50"),
+    "words for a number": ("body.classify.count", "a whole number"),
+    "large seed": ("body.mosaic.seed", "at most 9999"),
+    "unknown removal": ("body.without.removal", "black, mean, blur or tokens"),
+    "no examples": ("body.concept.photos", "at least 1"),
+    "many cells": ("body.without.removed", "at most 4096"),
+    "long name": ("body.concept.name", "at most 60 letters"),
+    "no kind": ("body", "a field kind"),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_is_wrong_is_said_in_words_of_ours(client, name):
+    error = refused(client.post("/api/v1/jobs", json=BAD_JOBS[name]), 422)
+    assert (error["came"], error["expected"]) == SAID[name]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +241,93 @@ def test_beyond_this_machine_a_token_is_asked_for(serving):
     assert client.get("/api/v1/about").status_code == 200
 
 
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 401), ("<b>elsewhere</b>", 421)])
+def test_a_person_who_may_not_come_in_sees_a_page(serving, host, status):
+    client = serving(token="a-long-enough-token")()
+    answer = client.get("/", headers={"Accept": "text/html,*/*;q=0.8", "Host": host})
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "open the address that it printed" in answer.text
+    assert "<b>" not in answer.text
+    assert answer.headers["content-security-policy"]
+    refused(client.get("/api/v1/about", headers={"Host": host}), status)
+
+
+def test_heads_are_answered(client):
+    for address in ("/", "/api", f"/api/v1/photos/{give(client)}", "/api/v1/photos/sample:noise"):
+        answer = client.head(address)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_browser_keeps_no_photo_of_a_visitor(client):
+    assert client.get(f"/api/v1/photos/{give(client)}").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "name", ["\N{CAT FACE}" * 80 + ".png", "a:b*c?.png", "x" * 300 + ".png", "漢" * 200 + ".png"], ids=range(4)
+)
+def test_a_report_is_made_whatever_a_photo_is_called(client, name):
+    job = ask(client, kind="explain", classifier="cnn", photo=give(client, name=name), method="grad-cam")
+    answer = client.get(f"/api/v1/jobs/{job['id']}/report.html")
+    assert answer.status_code == 200
+    assert "regard-report-" not in answer.text
+
+
+def test_what_killed_servers_left_of_reports_is_removed(tmp_path, monkeypatch):
+    from regard.web import downloads
+
+    monkeypatch.setattr(downloads, "IN_MEMORY", tmp_path)
+    for name, seconds in (("regard-report-old", 700), ("regard-report-new", 0), ("another", 700)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.png").touch()
+        os.utime(tmp_path / name, (time.time() - seconds,) * 2)
+    downloads.clear()
+    assert {each.name for each in tmp_path.iterdir()} == {"regard-report-new", "another"}
+
+
+def test_of_downloads_no_visitor_takes_all(serving, monkeypatch):
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    from regard.web import routes
+
+    begun, gate = threading.Event(), threading.Event()
+    slow = (lambda *_: (begun.set(), gate.wait(20), b"")[2], "image/png")
+    monkeypatch.setitem(routes.DOWNLOADS, "picture.png", slow)
+    client = serving()()
+    job = ask(client, **EXPLAIN)
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(client.get, f"/api/v1/jobs/{job['id']}/picture.png") for _ in range(5)]
+        while sum(each.done() for each in asked) < 2:
+            time.sleep(0.005)
+        gate.set()
+    answers = [each.result() for each in asked]
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 429, 429]
+
+
+def test_a_method_that_breaks_is_left_out_and_the_others_answer(serving, monkeypatch, caplog):
+    from regard.web.classifiers import Served
+
+    made = Served._made
+    monkeypatch.setattr(Served, "_made", lambda self, name, text: 1 / 0 if name == "rise" else made(self, name, text))
+    client = serving()()
+    methods = [each["name"] for each in client.get("/api/v1/about").json()["classifiers"][1]["methods"]]
+    assert "rise" not in methods
+    assert "grad-cam" in methods
+    assert "cnn cannot be explained by rise" in caplog.text
+    assert ask(client, **EXPLAIN)["state"] == "done"
+
+
+def test_a_classifier_that_breaks_holds_up_nobody(serving, monkeypatch, caplog):
+    monkeypatch.setattr("regard.web.classifiers.pass_seconds", lambda each: 1 / 0 if each.name == "vit" else 0.001)
+    client = serving()()
+    vit, cnn = client.get("/api/v1/about").json()["classifiers"]
+    assert vit["methods"] == []
+    assert cnn["methods"]
+    assert "vit cannot be run" in caplog.text
+    assert ask(client, **EXPLAIN)["state"] == "done"
+
+
 def test_a_failure_of_the_server_tells_nothing(client, monkeypatch):
     monkeypatch.setattr("regard.web.routes.exam_kinds", lambda: 1 / 0)
     error = refused(client.get("/api/v1/about"), 500)
@@ -248,6 +359,11 @@ def test_logs_hold_no_name_and_no_token(serving, caplog):
         ask(client, **{**CLASSIFY, "photo": photo})
         client.get(f"/api/v1/photos/{photo}")
         client.get("/?token=a-long-enough-token")
+        refused(client.post("/api/v1/photos", files={"photo": ("secret.png", BAD_FILES["truncated"])}), 422)
+        map_ = ask(client, **{**EXPLAIN, "photo": give(client, picture(), "\N{CAT FACE} secret" * 40)})
+        client.get(f"/api/v1/jobs/{map_['id']}/report.html").raise_for_status()
+        refused(client.get("/api/v1/photos/secret"), 404)
+        refused(client.post("/api/v1/jobs", json={**CLASSIFY, "photo": "secret"}), 404)
     own = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("httpx"))
     assert "/api/v1/photos/{name} 200" in own
     assert "secret" not in own

@@ -1,6 +1,9 @@
 """The queue by itself: works are gates that a test opens; the clock is the test's."""
 
+import gc
 import threading
+import time
+import weakref
 
 import pytest
 
@@ -199,8 +202,61 @@ def test_stopping_ends_what_runs(clock, done):
     gate, job = busy(queue, done)
     stopping = threading.Thread(target=queue.stop)
     stopping.start()
+    end = time.monotonic() + 20
     while job.stop is None:
-        pass
+        assert time.monotonic() < end
+        time.sleep(0.001)
     gate.open.set()
     stopping.join(20)
     assert job.state == "dropped"
+
+
+def test_a_job_that_is_over_holds_nothing_of_its_work(queue, done, clock):
+    ends = {}
+    for name, fails in (("done", None), ("failed", RegardError("no"))):
+        gate = Gate(done, name, fails=fails)
+        gate.open.set()
+        job = submit(queue, gate)
+        assert finished(job) == name
+        ends[job] = weakref.ref(gate)
+        del gate, fails
+    first, running = busy(queue, done)
+    waiting = Gate(done, "waiting")
+    job = submit(queue, waiting)
+    queue.end(job, "cancelled")
+    ends[job] = weakref.ref(waiting)
+    del waiting
+    gc.collect()
+    assert [job.state for job in ends] == ["done", "failed", "cancelled"]
+    assert [left() for left in ends.values()] == [None] * 3
+    first.open.set()
+    finished(running)
+
+
+def test_what_costs_too_much_once_its_method_is_made_ends(queue, done):
+    def work(told):
+        told.costs(20_001)
+
+    job = queue.submit("0", "a", Work("test", work, None, None, quick=False, alike="costly"))
+    assert finished(job) == "failed"
+    assert job.error["problem"] == "this costs too many passes"
+
+
+def test_a_worker_that_begins_badly_works_all_the_same(clock, done, caplog):
+    queue = Queue(Limits(), clock)
+    queue.start(lambda: 1 / 0)
+    assert finished(submit(queue, *opened(done, "work"))) == "done"
+    assert "ZeroDivisionError" in caplog.text
+    queue.stop()
+
+
+def test_a_job_that_is_done_teaches_how_long_its_passes_take(queue, done, clock):
+    learned = []
+    for fails in (None, ValueError()):
+        gate = Gate(done, "work", fails=fails)
+        job = queue.submit("0", "a", Work("test", gate, 1, 1.0, True, "work", learned=learned.append))
+        assert gate.begun.wait(20)
+        clock.now += 7
+        gate.open.set()
+        finished(job)
+    assert learned == [7]

@@ -1,4 +1,7 @@
+import gc
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -102,11 +105,129 @@ def test_so_many_visitors_are_remembered_and_no_more(serving):
     clock = Clock()
     visitor = serving(Limits(visitors=2), clock=clock)
     for _ in range(2):
-        give(visitor())
+        ask(visitor(), **CLASSIFY)
     assert visitor().post("/api/v1/jobs", json=CLASSIFY).status_code == 429
     clock.now = 100
     assert ask(visitor(), **CLASSIFY)["state"] == "done"
     assert len(visitor.room.visitors) == 2
+
+
+def test_nobody_with_photos_is_forgotten_for_who_has_none(serving):
+    clock = Clock()
+    visitor = serving(Limits(visitors=2), clock=clock)
+    reader, other = visitor(), visitor()
+    photo = give(reader)
+    give(other)
+    clock.now = 100
+    for _ in range(5):
+        assert visitor().post("/api/v1/jobs", json=CLASSIFY).status_code == 429
+    assert other.get("/api/v1/about").status_code == 200
+    give(visitor())
+    assert reader.get(f"/api/v1/photos/{photo}").status_code == 404
+
+
+def test_requests_that_are_refused_make_nobody_forgotten(serving, held):
+    gate, begun = held
+    clock = Clock()
+    visitor = serving(Limits(visitors=4, queue=1, waiting=1), clock=clock)
+    reader = visitor()
+    done = reader.post("/api/v1/jobs", json=CLASSIFY).json()
+    assert begun.wait(20)
+    gate.set()
+    assert waited(reader, done)["state"] == "done"
+    gate.clear()
+    begun.clear()
+    clock.now = 100
+    busy = visitor()
+    busy.post("/api/v1/jobs", json=CLASSIFY)
+    assert begun.wait(20)
+    assert busy.post("/api/v1/jobs", json=CLASSIFY).status_code == 202
+    for _ in range(10):
+        assert visitor().post("/api/v1/jobs", json=CLASSIFY).status_code == 429
+    assert len(visitor.room.visitors) == 2
+    assert reader.get(f"/api/v1/jobs/{done['id']}").status_code == 200
+
+
+def test_first_photos_of_one_cookie_that_come_together_are_all_kept(serving, monkeypatch):
+    from regard.web import receiving
+
+    client, both, copy = serving()(), threading.Barrier(2), receiving.plain_copy
+    client.get("/api/v1/about")
+    monkeypatch.setattr("regard.web.receiving.plain_copy", lambda *asked: (both.wait(20), copy(*asked))[1])
+    with ThreadPoolExecutor(2) as pool:
+        photos = list(pool.map(lambda seed: give(client, picture(seed)), range(2)))
+    assert [client.get(f"/api/v1/photos/{photo}").status_code for photo in photos] == [200, 200]
+
+
+def held_photo(visitor):
+    """A reference to the only photo that stands in memory, which does not keep it."""
+    ((_, one),) = visitor.room.visitors._known.items()
+    (photo,) = one.photos.values()
+    return weakref.ref(photo)
+
+
+def test_a_forgotten_photo_is_forgotten_with_what_was_found_in_it(serving):
+    visitor = serving()
+    client = visitor()
+    photo = give(client, picture(3))
+    job = ask(client, kind="explain", classifier="vit", photo=photo, method="cdam")
+    curve = ask(client, kind="curve", classifier="vit", photo=photo, method="cdam", steps=2)
+    concept = result(client, kind="concept", classifier="vit", name="c", photos=[photo])["concept"]
+    other = ask(client, **CLASSIFY)
+    kept = held_photo(visitor)
+    assert kept() is not None
+    assert client.delete(f"/api/v1/photos/{photo}").status_code == 204
+    for name in (job["id"], f"{job['id']}/report.html", f"{job['id']}/picture.png", curve["id"]):
+        assert client.get(f"/api/v1/jobs/{name}").status_code == 404
+    gc.collect()
+    assert kept() is None
+    assert client.get(f"/api/v1/jobs/{other['id']}").status_code == 200
+    target = {"kind": "concept", "concept": concept}
+    assert ask(client, kind="explain", classifier="vit", photo="sample:noise", method="cdam", target=target)["result"]
+
+
+def test_a_forgotten_photo_takes_its_waiting_jobs_along(serving, monkeypatch):
+    visitor = serving()
+    client = visitor()
+    gate, begun = threading.Event(), threading.Event()
+    photo = give(client)
+    classify = client.post("/api/v1/jobs", json=CLASSIFY)
+    waited(client, classify.json())
+    monkeypatch.setattr("regard.web.photos.Sample.open", lambda self: (begun.set(), gate.wait(20), picture())[2])
+    monkeypatch.setattr("regard.web.photos.MOST_PREPARED", 0)
+    first = client.post("/api/v1/jobs", json={**CLASSIFY, "classifier": "vit"}).json()
+    assert begun.wait(20)
+    client.post("/api/v1/jobs", json={**CLASSIFY, "photo": photo})
+    kept = held_photo(visitor)
+    client.delete(f"/api/v1/photos/{photo}")
+    visitor.room.look_after()
+    gc.collect()
+    assert kept() is None
+    gate.set()
+    assert waited(client, first)["state"] == "done"
+
+
+def test_results_count_and_the_oldest_make_room(serving):
+    visitor = serving(Limits(all_bytes=20_000))
+    client = visitor()
+    body = {"kind": "explain", "classifier": "vit", "photo": "sample:noise", "method": "cdam"}
+    jobs = [ask(client, **body) for _ in range(12)]
+    assert {job["state"] for job in jobs} == {"done"}
+    one = max(job.bytes for each in visitor.room.visitors._known.values() for job in each.jobs.values())
+    assert one > 3000
+    assert visitor.room.visitors.bytes <= 20_000 + one
+    assert client.get(f"/api/v1/jobs/{jobs[0]['id']}").status_code == 404
+    assert client.get(f"/api/v1/jobs/{jobs[-1]['id']}").status_code == 200
+
+
+def test_of_concepts_there_are_as_many_as_photos(serving):
+    client = serving(Limits(photos=2, results=10))()
+    body = {"kind": "concept", "classifier": "vit", "name": "c", "photos": ["sample:noise"]}
+    concepts = [result(client, **body)["concept"] for _ in range(3)]
+    asked = {"kind": "explain", "classifier": "vit", "photo": "sample:noise", "method": "cdam"}
+    targets = [{"kind": "concept", "concept": concept} for concept in concepts]
+    answers = [client.post("/api/v1/jobs", json={**asked, "target": target}).status_code for target in targets]
+    assert answers == [404, 202, 202]
 
 
 @pytest.fixture

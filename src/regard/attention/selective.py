@@ -97,8 +97,8 @@ class SelectiveModel(nn.Module):
             prediction: None for the model's own.
 
         Raises:
-            UnsupportedError: shapes that do not fit, or a row without a segment.
-            NotFiniteError: a score is NaN or infinite.
+            UnsupportedError: shapes that do not fit, or a row without a segment: a score of −∞ is none.
+            NotFiniteError: a score is NaN or +∞.
         """
         return self.answer(*self.read(segments, mask), mask, prediction)
 

@@ -13,9 +13,10 @@ from regard.cli.columns import LIKELIEST, Column, columns_asked, likeliest_colum
 from regard.cli.comparison import Contender, answered, likeness
 from regard.cli.comparison_results import draw, figures, print_figures, rows_of, save_maps
 from regard.cli.output import announce, print_json
-from regard.cli.photo_run import each_photo, failed_row, pass_seconds, photos_left, summary
+from regard.cli.photo_run import each_photo, failed_row, photos_left, summary
 from regard.cli.photos import find_photos
 from regard.naming import printable
+from regard.timing import pass_seconds
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier

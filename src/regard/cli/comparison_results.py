@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from regard.cli.columns import Column
 from regard.cli.comparison import Alike, Compared
-from regard.cli.explain import strongest_place
 from regard.cli.output import print_table
 from regard.cli.photos import LONGEST_NAME
+from regard.explained_run import strongest_place
 from regard.naming import photo_facts, printable
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regard.cli.output import announce
-from regard.cli.photo_run import pass_seconds
 from regard.naming import printable
+from regard.timing import pass_seconds
 
 if TYPE_CHECKING:
     from regard.cli.evaluation_asked import Evaluation

@@ -30,17 +30,19 @@ def sat(
     seeds: Sequence[int],
     folder: Path,
     *,
+    device: str,
     force: bool,
     figures: bool,
     as_json: bool,
 ) -> None:
-    """Sit a grid in a run's folder, or take what stands there, and tell what was found.
+    """Sit a grid in a run's folder, or take what stands there, write its table, and tell what was found.
 
     Args:
         grid: cells that can be.
         tasks: of them.
         seeds: of each.
         folder: of the run.
+        device: where models are trained.
         force: replace what stands there.
         figures: draw, too.
         as_json: whether programs read what is printed.
@@ -50,31 +52,31 @@ def sat(
     from regard.exams.sdc.table import table_of
     from regard.runs import Run, finished_run, versions
 
-    asked = configuration(grid, tasks, seeds)
+    asked = configuration(grid, tasks, seeds, device)
     there = None if force else finished_run(folder, COMMAND, asked)
     if there is None:
         results = Run.open(folder, COMMAND, asked, force)
         try:
-            _go_on(results, grid, tasks, seeds)
+            _go_on(results, grid, tasks, seeds, device)
         except KeyboardInterrupt:
             results.log("interrupted")
             announce(f"stopped; give the same command with --run {folder} to go on")
             raise typer.Exit(1) from None
         rows: Sequence[Mapping[str, Any]] = results.rows()
-        table = table_of(rows, grid)
-        page = written(table, _facts(grid, seeds, versions()["regard"]))
-        (folder / TABLE).write_text(page, encoding="utf-8")
-        results.finish(left_out=[*grid.left_out])
+        version = versions()["regard"]
     else:
         announce(f"the run in {folder} is finished: nothing is trained anew")
-        rows = there.rows
-        table = table_of(rows, grid)
+        rows, version = there.rows, there.manifest["versions"]["regard"]
+    table = table_of(rows, grid)
+    (folder / TABLE).write_text(written(table, _facts(grid, seeds, version)), encoding="utf-8")
+    if there is None:
+        results.finish(left_out=[*grid.left_out])
     if figures:
         _draw(folder, rows, grid, tasks, seeds[0])
     _tell(table, folder, as_json)
 
 
-def _go_on(results: Run, grid: Grid, tasks: Mapping[Cell, SelectiveTask], seeds: Sequence[int]) -> None:
+def _go_on(results: Run, grid: Grid, tasks: Mapping[Cell, SelectiveTask], seeds: Sequence[int], device: str) -> None:
     """Train and examine what is left, saying how much it is and how long it may take."""
     from regard.exams.sdc.sitting import groups, left, sit
 
@@ -85,7 +87,7 @@ def _go_on(results: Run, grid: Grid, tasks: Mapping[Cell, SelectiveTask], seeds:
     for place, group in enumerate(ahead):
         announce(f"{len(every) - len(ahead) + place + 1} of {len(every)}: {_in_words(group)}")
         started = time.monotonic()
-        sit(results, group, keep=group.seeds[0] == seeds[0], heard=_heard(group.cell.epochs))
+        sit(results, group, group.seeds[0] == seeds[0], _heard(group.cell.epochs), device)
         done += group.work
         took, so_far = time.monotonic() - started, time.monotonic() - begun
         results.log("sat", cell=group.name, seeds=[*group.seeds], seconds=round(took, 2))
@@ -126,7 +128,9 @@ def _duration(seconds: float) -> str:
 
 def _facts(grid: Grid, seeds: Sequence[int], version: str) -> list[str]:
     default = ", ".join(f"{name} {value}" for name, value in grid.default.words().items() if value is not None)
-    return [f"Default: {default}.", f"Seeds of each cell: {len(seeds)}.", f"By regard {version}."]
+    others = {name: cell.besides(grid.default) for name, cell in grid.cells.items()}
+    besides = [f"{name}: also {words}." for name, words in others.items() if words and words not in name]
+    return [f"Default: {default}.", *besides, f"Seeds of each cell: {len(seeds)}.", f"By regard {version}."]
 
 
 def _draw(
@@ -152,9 +156,10 @@ def _tell(table: Table, folder: Path, as_json: bool) -> None:
     for factor, rows in cells(table, long=False):
         print(factor)
         print_table(HEAD[:-1], rows)
-    if table.trends:
-        head, *rest = claims(table.trends)
+    if table.judgements:
+        head, *rest = claims(table.judgements)
         print("Claims")
         print_table(head, rest)
     print("per cent of mosaics that were not learnt from; FTPT right and looking at the foreground, FFPT elsewhere")
+    print("≈ could be chance: sign flips over seeds, Holm over a table's differences")
     print(f"intervals and published figures in {folder / TABLE}; rows, curves and manifest beside it")

@@ -13,12 +13,7 @@ from regard.cli.photos import named
 from regard.naming import image_of, photo_facts, printable
 
 if TYPE_CHECKING:
-    from regard.fills import Fill
-    from regard.models.classifier import Classifier
     from regard.runs import Run
-
-TRIED_SECONDS = 1.0
-"""For which passes are tried, at most; but always one that counts."""
 
 
 def photos_left(results: Run, paths: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -32,30 +27,6 @@ def photos_left(results: Run, paths: Sequence[Path]) -> list[tuple[Path, str]]:
     results.forget({image_of(path) for path in left})
     kept = done.keys() - {image_of(path) for path in left}
     return named(left, {Path(done[image]["picture"]).stem for image in kept})
-
-
-def pass_seconds(subject: Classifier, fill: Fill | None = None) -> float:
-    """How long one forward pass of one picture takes: the median of three, after one that wakes threads and memory.
-
-    Of a slow network the median of fewer, so that trying does not last; see `TRIED_SECONDS`.
-
-    Args:
-        subject: the classifier.
-        fill: what half of the picture is filled with before each pass; default nothing is.
-    """
-    import statistics
-    import time
-
-    picture = subject.picture(noise=True)
-    kept = picture.new_ones(1, 1, *picture.shape[2:])
-    kept[:, :, : picture.shape[2] // 2] = 0
-    background = None if fill is None else fill.background(picture)
-    spent: list[float] = []
-    while len(spent) < 2 or (len(spent) < 4 and sum(spent) < TRIED_SECONDS):
-        start = time.perf_counter()
-        subject(picture if fill is None else fill(picture, kept, background))
-        spent.append(time.perf_counter() - start)
-    return statistics.median(spent[1:])
 
 
 def each_photo(

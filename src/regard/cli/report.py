@@ -18,24 +18,25 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write; default report.html in the run.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file that stands in --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands there, whatever it is.")] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a run as one HTML page that opens from disk, without a network: numbers, curves, photos with their maps.
 
     From explain, compare, evaluate, exam and train runs. Photos are looked for where the run found them, and shown only
-    if they are still the same; they are inside of the page then, as are all rows. Nothing is computed anew.
+    if they are still the same; they are inside of the page then, as are the rows. Nothing is computed anew. The report
+    that lies in a run is replaced by its next one.
 
     Example: regard report regard-runs/evaluate-20260101-120000 --open
     """
     from regard.cli.out_file import check_out
-    from regard.report.page import write_report
+    from regard.report.page import is_report, write_report
     from regard.runs import is_run
 
     file = out or run / NAME
     if is_run(run):  # what is none is refused as such
-        check_out(file, force, ".html")
+        check_out(file, force or (out is None and is_report(file)), ".html")
     written = write_report(run, file)
     if not written.finished:
         announce(f"the run in {run} is not finished: the report shows what it holds so far")

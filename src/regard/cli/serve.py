@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from regard.models.classifier import Classifier
     from regard.web.photos import Sample
 
+CONNECTIONS = 500
+"""At the same time; further ones are answered 503."""
+
 
 def serve(
     model: Annotated[
@@ -37,12 +40,12 @@ def serve(
     """
     from regard.web.app import create_app
     from regard.web.desk import Desk
-    from regard.web.listening import bound, token_for
+    from regard.web.listening import Patient, address_of, bound, token_for
 
     known = token_for(host, token)
     listening = bound(host, port)
     desk = Desk(_loaded(model, device), _samples(photos))
-    address = f"http://{_named(host)}:{listening.getsockname()[1]}/" + (f"?token={known}" if known else "")
+    address = f"http://{address_of(host)}:{listening.getsockname()[1]}/" + (f"?token={known}" if known else "")
     announce(f"regard is at {address} (Ctrl-C ends it)")
     if opened:
         import webbrowser
@@ -56,14 +59,12 @@ def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,
+        http=Patient,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
     )
     uvicorn.Server(configuration).run(sockets=[listening])
-
-
-def _named(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _loaded(asked: list[str] | None, device: str) -> dict[str, Classifier]:

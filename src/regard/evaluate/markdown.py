@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from regard.evaluate.standing import ALPHA, CHANCE, Standing
+from regard.evaluate.standing import CHANCE, Standing
 from regard.evaluate.table import Table
+from regard.markdown_table import table_lines
 from regard.metrics.metric import Needs
-from regard.statistics import Estimate
+from regard.statistics import ALPHA, Estimate
 
 GROUPS: dict[str, frozenset[Needs]] = {
     "Faithfulness: what the classifier answers to parts of the photo": frozenset({"curves", "token curves"}),
@@ -50,11 +51,11 @@ def written(
             lines += [f"## {heading_of(table, found)}", ""]
         lines += [f"- {fact}" for fact in missing_in(table)] + [""]
         for heading, rows in figures(table, str):
-            lines += [f"### {heading}", "", *_grid(rows), ""]
-        lines += ["### Cost of one map", "", COSTS, "", *_grid(costs(table)), ""]
+            lines += [f"### {heading}", "", *table_lines(rows), ""]
+        lines += ["### Cost of one map", "", COSTS, "", *table_lines(costs(table)), ""]
     for metric in sorted({metric for metric, *_ in overlap}):
         pairs = {(first, second): estimate for (of, first, second), estimate in overlap.items() if of == metric}
-        lines += [f"## Overlap: mean {metric} of two methods' maps", "", *_grid(overlap_grid(found, pairs)), ""]
+        lines += [f"## Overlap: mean {metric} of two methods' maps", "", *table_lines(overlap_grid(found, pairs)), ""]
     lines += ["## Columns", "", *columns_of(found), ""]
     return "\n".join(lines)
 
@@ -142,14 +143,6 @@ def columns_of(found: Sequence[Table]) -> list[str]:
     return [
         f"- `{name}`: {metric.summary}; {metric.rule}.{elsewhere.get(name, '')}" for name, metric in metrics.items()
     ]
-
-
-def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_line(rows[0]), _line(["---"] * len(rows[0])), *(_line(row) for row in rows[1:])]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(part.replace('|', '/') for part in cells)} |"
 
 
 def _number(value: float | None, form: str) -> str:

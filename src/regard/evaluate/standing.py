@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from regard.metrics.metric import MapMetric
-from regard.statistics import Estimate, PairedDifference, holm, interval, paired
+from regard.statistics import ALPHA, Estimate, PairedDifference, holm, interval, paired
 
 CHANCE = "random"
 """The control that every method is compared with."""
-ALPHA = 0.05
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 Values = Mapping[str, float]

@@ -196,7 +196,7 @@ def _ready(
     make: Callable[..., Classifier] = Classifier,
 ) -> Classifier:
     """The offer in eval mode, where and as precise as it is wanted, or as its head was trained."""
-    network, chosen = in_fast_layout(offer.network), _device(device)
+    network, chosen = in_fast_layout(offer.network), device_called(device)
     halved = precision == "bfloat16"
     dtype = torch.bfloat16 if halved else torch.float32 if trained_in is None else None
     return make(
@@ -211,7 +211,12 @@ def _ready(
     )
 
 
-def _device(device: str | torch.device) -> torch.device:
+def device_called(device: str | torch.device) -> torch.device:
+    """A device by its name.
+
+    Raises:
+        ClassifierError: there is none such here.
+    """
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)

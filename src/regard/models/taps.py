@@ -249,6 +249,7 @@ def untouched(network: nn.Module) -> Iterator[None]:
             for module, was_training in training:
                 module.training = was_training
             for parameter, required, gradient in parameters:
-                parameter.requires_grad_(required)
+                if parameter.requires_grad is not required:  # of an inference tensor nobody may set it
+                    parameter.requires_grad_(required)
                 parameter.grad = gradient
             torch.set_grad_enabled(recording)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -94,7 +95,7 @@ class Card:
         classes: by which it can be filtered.
         verdict: "right", "wrong", … ; "" where nobody knows.
         maps: a method each, side by side.
-        scores: name → number, by which it can be ordered and filtered; NaN for none.
+        scores: name → number, by which it can be ordered and filtered; NaN or infinity for none.
         notes: what else is said of it.
     """
 
@@ -106,6 +107,11 @@ class Card:
     maps: tuple[Maps, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def finite(self) -> dict[str, float]:
+        """Its scores that are numbers: JSON, which the page's script reads, has no others."""
+        return {name: value for name, value in self.scores.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True)
@@ -142,8 +148,9 @@ class Gallery:
 
     @property
     def scores(self) -> list[str]:
-        """Names of numbers that cards have."""
-        return list(dict.fromkeys(name for card in self.cards for name in card.scores))
+        """Names of numbers by which all cards can be ordered; cards without any number do not count."""
+        scored = [card.scores for card in self.cards if card.scores]
+        return [name for name in (scored[0] if scored else ()) if all(name in scores for scores in scored)]
 
     @property
     def layered(self) -> bool:
@@ -151,7 +158,25 @@ class Gallery:
         return any(layer.source for card in self.cards for maps in card.maps for layer in maps.layers)
 
 
-Block = Words | Facts | Grid | Charts | Gallery
+@dataclass(frozen=True)
+class Picture:
+    """A figure that was drawn: what it shows, the figure as a data URI, its (width, height)."""
+
+    words: str
+    source: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Figures, as wide as the page, closed until a reader opens them."""
+
+    title: str
+    pictures: Sequence[Picture]
+    kind: ClassVar[str] = "pictures"
+
+
+Block = Words | Facts | Grid | Charts | Gallery | Pictures
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,54 @@
-"""The numbers of a run inside its report: all rows, by column, as JSON that no text in it can break out of."""
+"""The numbers of a run inside its report: its rows, by column, as JSON that no text in it can break out of."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from regard.evaluate.plan import spread
 from regard.runs import SeenRun
 
 Row = Mapping[str, Any]
 Reasons = Callable[[Row], Mapping[str, str]]
 """Of a row: the columns that have no number there, and why."""
+
+
+MOST_ROWS = 100_000
+"""Inside of a page: with 25 metrics they are 20 MB."""
+
+
+def rows_inside(run: SeenRun) -> Sequence[Row]:
+    """All rows; of a run with more than `MOST_ROWS`, those of as many photos as fit, spread evenly.
+
+    An exam has no photos: of one with more those of its seeds, without their epochs, whose curves are drawn.
+    """
+    if len(run.rows) <= MOST_ROWS:
+        return run.rows
+    if _is_exam(run):
+        return [row for row in run.rows if row["kind"] == "seed"]
+    counts = Counter(str(row.get("image")) for row in run.rows)
+    total, chosen = 0, set()
+    for image in spread(sorted(counts)):
+        total += counts[image]
+        if total > MOST_ROWS:
+            break
+        chosen.add(image)
+    return [row for row in run.rows if str(row.get("image")) in chosen]
+
+
+def said_inside(run: SeenRun) -> str:
+    """How many rows are inside, in words."""
+    inside = len(rows_inside(run))
+    if inside == len(run.rows):
+        return "all rows"
+    return f"{inside:,} of {len(run.rows):,} rows, {'those of seeds' if _is_exam(run) else 'photos spread evenly'},"
+
+
+def _is_exam(run: SeenRun) -> bool:
+    return run.command.startswith("exam")
 
 
 def embedded(run: SeenRun, reasons: Reasons) -> str:
@@ -25,9 +62,10 @@ def embedded(run: SeenRun, reasons: Reasons) -> str:
         run: the run.
         reasons: why numbers are missing.
     """
-    names = dict.fromkeys(name for row in run.rows for name in row)
+    rows = rows_inside(run)
+    names = dict.fromkeys(name for row in rows for name in row)
     missing: dict[str, dict[str, list[int]]] = {}
-    for number, row in enumerate(run.rows):
+    for number, row in enumerate(rows):
         lost = {name: _word(value) for name, value in row.items() if _is_lost(value)}
         for name, reason in {**lost, **reasons(row)}.items():
             missing.setdefault(name, {}).setdefault(reason, []).append(number)
@@ -37,8 +75,8 @@ def embedded(run: SeenRun, reasons: Reasons) -> str:
         "command": run.command,
         "configuration": run.configuration,
         "manifest": run.manifest,
-        "rows": len(run.rows),
-        "columns": {name: _column([row.get(name) for row in run.rows]) for name in names},
+        "rows": len(rows),
+        "columns": {name: _column([row.get(name) for row in rows]) for name in names},
         "null": missing,
     }
     text = json.dumps(_finite(whole), ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -33,7 +33,7 @@ from regard.report.blocks import Block, Card, Charts, Facts, Gallery, Grid, Sect
 from regard.report.charts import Point, curves, intervals
 from regard.report.data import Reasons
 from regard.report.failures import failures
-from regard.report.thumbnails import MOST_PHOTOS, photo_shown
+from regard.report.thumbnails import MOST_PHOTOS, left_out, photo_shown
 from regard.runs import SeenRun
 from regard.statistics import interval
 
@@ -357,7 +357,7 @@ def _gallery(found: Evaluated, cards: Mapping[str, Card]) -> Section:
     if len(cards) < len(photos):
         blocks.insert(
             0,
-            Words(f"{len(cards)} of {len(photos):,} photos are shown, spread evenly, and all cases of above.", "note"),
+            Words(f"{left_out(len(cards), len(photos))} All cases of above are among them.", "note"),
         )
     return Section("gallery", "Photos", blocks)
 

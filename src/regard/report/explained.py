@@ -10,7 +10,7 @@ from typing import Any
 from regard.evaluate.plan import spread
 from regard.report.blocks import Block, Card, Gallery, Grid, Layer, Maps, Section, Words
 from regard.report.failures import failures
-from regard.report.thumbnails import MOST_PHOTOS, Placed, photo_shown, placed, seen_by_classifier
+from regard.report.thumbnails import MOST_MAPS, MOST_PHOTOS, Placed, left_out, photo_shown, placed, seen_by_classifier
 from regard.runs import SeenRun
 
 Row = Mapping[str, Any]
@@ -28,12 +28,13 @@ def gallery(run: SeenRun) -> Section:
     for row in run.rows:
         if row.get("kind", "map") in ("map", None):
             by_photo.setdefault(row["image"], []).append(row)
-    chosen = sorted(spread(sorted(by_photo))[:MOST_PHOTOS])
+    most = max((len(rows) for rows in by_photo.values()), default=1)
+    chosen = sorted(spread(sorted(by_photo))[: max(1, min(MOST_PHOTOS, MOST_MAPS // most))])
     legend: dict[str, str] = {}
     cards = [_card(image, by_photo[image], run, legend) for image in chosen]
     blocks: list[Block] = [Gallery(cards, list(legend.values()))] if cards else []
     if len(chosen) < len(by_photo):
-        blocks.insert(0, Words(f"{len(chosen)} of {len(by_photo):,} photos are shown, spread evenly.", "note"))
+        blocks.insert(0, Words(left_out(len(chosen), len(by_photo)), "note"))
     return Section("gallery", "Photos and maps", blocks)
 
 
@@ -64,7 +65,7 @@ def _card(image: str, rows: Sequence[Row], run: SeenRun, legend: dict[str, str])
 
 
 def _chances(rows: Sequence[Row]) -> dict[str, float]:
-    """Probabilities by which photos can be ordered: of the likeliest target, and of each that was asked of all."""
+    """Probabilities: of the likeliest target, and of each by its name. A gallery offers those that all photos have."""
     known = {row["target"]: row["probability"] for row in rows if row.get("probability") is not None}
     likeliest = {"probability of the likeliest": max(known.values())} if known else {}
     return likeliest | {f"probability of {target}": chance for target, chance in known.items()}

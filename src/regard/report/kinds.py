@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from regard.report import evaluated, explained, trained
+from regard.report import evaluated, examined, explained, trained
 from regard.report.blocks import Section
 from regard.report.data import Reasons
 from regard.report.failures import failures, rows
@@ -29,6 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "compare": Kind("Methods, compared", explained.sections),
     "evaluate": Kind("Methods, judged", evaluated.sections, evaluated.reasons),
     "train": Kind("A training", trained.sections),
+    "exam": Kind("An exam", examined.sections),
 }
 """By the first word of a run's command."""
 OTHER = Kind("A run", lambda run: [rows(run), failures(run)])

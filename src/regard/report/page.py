@@ -13,10 +13,13 @@ from markupsafe import Markup
 
 from regard.naming import printable
 from regard.report.about import about
-from regard.report.data import embedded
+from regard.report.data import embedded, said_inside
 from regard.report.kinds import kind_of
 from regard.report.thumbnails import bar
 from regard.runs import SeenRun, see_run
+
+MARK = '<meta name="generator" content="regard '
+"""In the head of every report."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ def write_report(folder: str | Path, out: str | Path) -> Written:
     return Written(out, len(page), run.manifest is not None)
 
 
+def is_report(file: Path) -> bool:
+    """Whether a file is a report that was made here, as its head says."""
+    try:
+        with file.open("rb") as opened:
+            return MARK.encode() in opened.read(2000)
+    except OSError:
+        return False
+
+
 def page_of(run: SeenRun) -> str:
     """The page. Sections that have nothing to show are left out."""
     kind = kind_of(run)
@@ -64,6 +76,7 @@ def page_of(run: SeenRun) -> str:
             style=Markup(style),
             script=Markup(script),
             policy=_policy(style, script),
+            inside=said_inside(run),
             data=Markup(embedded(run, kind.reasons(run))),
         )
     )

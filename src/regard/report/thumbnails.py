@@ -5,8 +5,9 @@ map of 112 pixels, which the browser enlarges, 1 to 2 kB; base64 makes 4 bytes o
 
     500 · (12 kB + 12 · 1.5 kB) · 4/3 = 20 MB
 
-and rows of numbers stand beside them: 28 methods on 500 photos, with 25 metrics, are 10 MB. Of more than `MOST_PHOTOS`
-photos so many are shown, spread evenly, and the report says so; their rows are all there.
+and rows of numbers stand beside them: 28 methods on 500 photos, with 25 metrics, are 10 MB. At most `MOST_PHOTOS`
+photos are shown, and fewer where they would have more than `MOST_MAPS` maps together; they are spread evenly, and the
+report says so.
 
 A photo is shown only if its bytes are those that the run has seen: a row cannot make a report show another file.
 """
@@ -30,6 +31,8 @@ from regard.images import open_photo
 
 MOST_PHOTOS = 500
 """In the gallery of a report."""
+MOST_MAPS = 8000
+"""In the gallery of a report: 16 MB."""
 LONGEST, MAP_LONGEST = 320, 112
 """Longer sides of photos and of maps, in pixels."""
 _QUALITY = 72
@@ -88,10 +91,10 @@ def seen_by_classifier(explanation: Explanation) -> Shown:
     return shown(Image.fromarray(explanation.pictures[0].numpy()))
 
 
-def shown(picture: Image.Image) -> Shown:
-    """A picture, small."""
+def shown(picture: Image.Image, longest: int = LONGEST) -> Shown:
+    """A picture, small: neither side longer."""
     small = picture.copy()
-    small.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC)
+    small.thumbnail((longest, longest), Image.Resampling.BICUBIC)
     return Shown(_data_uri(small), small.size)
 
 
@@ -123,6 +126,11 @@ def placed(file: str, folder: Path, whole: bool) -> Placed | str:
     scales = {kind: scale_of(_of(explanation, classes, kind), explanation.signed) for kind in set(classes)}
     sources = [_layer(values, scales[kind], explanation.signed) for values, kind in zip(over, classes, strict=True)]
     return Placed(explanation, tuple(sources), tuple(scales[kind] for kind in classes))
+
+
+def left_out(shown: int, photos: int) -> str:
+    """What is said where a gallery has not all photos."""
+    return f"{shown:,} of {photos:,} photos are shown, spread evenly: a report stays small enough to be opened."
 
 
 def bar(signed: bool) -> str:

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp
 
 from regard.errors import RegardError
 from regard.web.desk import Desk
+from regard.web.downloads import clear
+from regard.web.invalid import expected
 from regard.web.refusals import Refusal, in_words
 from regard.web.routes import API, Room, router
 from regard.web.security import Guard, refused
@@ -28,6 +30,7 @@ STATIC = Path(__file__).parent / "static"
 PROBLEMS = {
     404: "there is nothing at this address",
     405: "this address does not answer to that",
+    408: "this took too long to arrive",
     413: "this is too large",
 }
 LOOKED_AFTER = 1.0
@@ -55,6 +58,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        clear()
         room.open(asyncio.get_running_loop())
         keeper = asyncio.create_task(_look_after(room))
         try:
@@ -69,7 +73,8 @@ def create_app(
     app.state.room = room
     app.include_router(router)
     for address, file in (("/", "index.html"), ("/api", "api.html")):
-        app.get(address, include_in_schema=False)(functools.partial(_page, STATIC / file))
+        page = functools.partial(_page, STATIC / file)
+        app.api_route(address, methods=["GET", "HEAD"], include_in_schema=False)(page)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
     app.add_exception_handler(RegardError, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
@@ -98,7 +103,7 @@ async def _not_valid(_: Request, reason: Exception) -> Response:
     assert isinstance(reason, RequestValidationError)
     first = reason.errors()[0]
     place = ".".join(str(part) for part in first["loc"])[:200]
-    return refused(Refusal(422, "this cannot be asked so", came=place, expected=str(first["msg"])[:300]))
+    return refused(Refusal(422, "this cannot be asked so", came=place, expected=expected(first)))
 
 
 async def _not_found(_: Request, reason: Exception) -> Response:

@@ -17,15 +17,11 @@ class Desk:
     Args:
         classifiers: by the names that `regard.load` knows.
         samples: photos that all visitors may see.
-        most_passes: that one job may cost.
     """
 
-    def __init__(
-        self, classifiers: Mapping[str, Classifier], samples: Sequence[Sample] = (), most_passes: int = 20_000
-    ) -> None:
+    def __init__(self, classifiers: Mapping[str, Classifier], samples: Sequence[Sample] = ()) -> None:
         self.classifiers = Classifiers(classifiers)
         self.samples = {sample.id: sample for sample in samples}
-        self.most_passes = most_passes
 
     def photo(self, name: str, visitor: Visitor) -> ShownPhoto:
         """A sample, or a visitor's own photo; Refusal where there is neither."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from regard.cli.explain import write_explanation
+from regard.explained_run import write_explanation
 from regard.explanation import Explanation
 from regard.report.page import page_of
 from regard.runs import Run, see_run
@@ -30,19 +33,39 @@ def raw_maps(explanation: Explanation, _: ShownPhoto) -> bytes:
 
 def report(explanation: Explanation, photo: ShownPhoto) -> bytes:
     """The report of a run of this one map; the run stands in a folder for as long as its report is written."""
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
-        file = Path(folder) / f"{Path(photo.name).stem or 'photo'}.png"
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=_in_memory()) as folder:
+        file = Path(folder) / f"{file_stem(photo.name)}.png"
         photo.open().save(file, compress_level=1)
         run = Run.open(Path(folder) / "run", "explain", _configuration(explanation))
-        write_explanation(run, explanation, file, file.stem)
+        write_explanation(run, explanation, file, "photo")
         facts = {"name": explanation.classifier, "hash": explanation.classifier_hash}
         run.finish(classifier=facts, photos=1, failed=0, arguments=None)  # the server's own are not the visitor's
         page = page_of(see_run(run.folder)).replace(f"{folder}/", "")
     return page.encode(errors="replace")
 
 
+def clear() -> None:
+    """Remove folders of reports that a server left who was killed while it wrote them."""
+    for folder in Path(_in_memory() or tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError):  # another one's
+            if time.time() - folder.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_stem(name: str) -> str:
+    """What a photo's file may be called anywhere: letters and digits of its name, and little else."""
+    kept = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in Path(name).stem)
+    return kept[:60].strip() or "photo"  # at most 240 bytes
+
+
 IN_MEMORY = Path("/dev/shm")
 """Where there is one; elsewhere a temporary folder, which is emptied as soon as the report is made."""
+FOLDER = "regard-report-"
+LEFT_SECONDS = 600
+
+
+def _in_memory() -> Path | None:
+    return IN_MEMORY if IN_MEMORY.is_dir() else None
 
 
 def _configuration(explanation: Explanation) -> dict[str, Any]:

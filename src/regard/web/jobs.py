@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from regard.errors import RegardError
 from regard.explanation import Explanation
@@ -19,6 +19,9 @@ from regard.models import passes
 from regard.web.photos import ShownPhoto
 from regard.web.refusals import Refusal, in_words, too_busy
 from regard.web.settings import Limits
+
+if TYPE_CHECKING:
+    from regard.web.visitors import KeptConcept
 
 logger = logging.getLogger("regard.web")
 
@@ -47,12 +50,14 @@ class Result:
         bytes: that all of it takes.
         explanation: for downloads; of explain jobs.
         photo: that was explained.
+        concepts: by id, which its visitor may name from here on.
     """
 
     answer: Any
     bytes: int = 0
     explanation: Explanation | None = None
     photo: ShownPhoto | None = None
+    concepts: dict[str, KeptConcept] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +66,24 @@ class Work:
 
     Attributes:
         kind: as it is asked for.
-        run: does it, in the worker's thread; given what hears of steps that are no passes.
+        run: does it, in the worker's thread; given what it tells of steps that are no passes. Nothing of a job that
+            is over keeps it, nor the photos that it holds.
         passes: forward passes that it costs; None where that is not known before.
         seconds: that it will take, likewise.
         quick: whether it goes first.
         alike: what has as many passes, to remember its seconds by.
+        photos: ids of those that it is about.
+        learned: is told how many seconds it took, where it was done.
     """
 
     kind: str
-    run: Callable[[Callable[[int], None]], Result]
+    run: Callable[[Told], Result]
     passes: int | None
     seconds: float | None
     quick: bool
     alike: Hashable
+    photos: frozenset[str] = frozenset()
+    learned: Callable[[float], None] = lambda _: None
 
 
 @dataclass(eq=False)
@@ -137,10 +147,13 @@ class Queue:
         self._thread: threading.Thread | None = None
 
     def start(self, first: Callable[[], None] = lambda: None) -> None:
-        """Begin to work, `first` with that."""
+        """Begin to work, `first` with that, whatever becomes of it."""
 
         def work() -> None:
-            first()
+            try:
+                first()
+            except Exception:
+                logger.exception("the worker did not begin as it should")
             self._work()
 
         self._thread = threading.Thread(target=work, name="regard-worker", daemon=True)
@@ -160,26 +173,31 @@ class Queue:
         """Put a job into the queue.
 
         Raises:
-            Refusal: the queue is full, the visitor has too many in it, or it costs too much.
+            Refusal: as from `check_room`, or it costs too much.
         """
-        self.check_cost(work)
+        self.check_cost(work.passes)
         with self._lock:
-            own = sum(job.visitor == visitor for job in self._waiting)
-            if own >= self.limits.waiting:
-                raise too_busy(f"{own} of your jobs wait already", self._seconds_left())
-            if len(self._waiting) >= self.limits.queue:
-                raise too_busy("too many jobs wait", self._seconds_left())
+            self.check_room(visitor)
             now, self._count = self.clock(), self._count + 1
             job = Job(job_id, visitor, work, self._count, now, now, work.passes, self.expected(work))
             self._waiting.append(job)
             self._lock.notify_all()
         return job
 
-    def check_cost(self, work: Work) -> None:
-        """Refuse what costs more passes than a job may."""
-        if work.passes is not None and work.passes > self.limits.passes:
+    def check_room(self, visitor: str) -> None:
+        """Refuse a further job where the queue is full, or the visitor has too many in it."""
+        with self._lock:
+            own = sum(job.visitor == visitor for job in self._waiting)
+            if own >= self.limits.waiting:
+                raise too_busy(f"{own} of your jobs wait already", self._seconds_left())
+            if len(self._waiting) >= self.limits.queue:
+                raise too_busy("too many jobs wait", self._seconds_left())
+
+    def check_cost(self, passes: int | None) -> None:
+        """Refuse more passes than a job may cost."""
+        if passes is not None and passes > self.limits.passes:
             raise Refusal(
-                422, "this costs too many passes", came=f"{work.passes:,}", expected=f"at most {self.limits.passes:,}"
+                422, "this costs too many passes", came=f"{passes:,}", expected=f"at most {self.limits.passes:,}"
             )
 
     def expected(self, work: Work) -> float | None:
@@ -216,24 +234,30 @@ class Queue:
         return not first, self._served.get(job.visitor, 0), job.number
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._lock.wait_for(lambda: self._waiting or self._closing)
-                if self._closing:
-                    return
-                job = min(self._waiting, key=self._turn)
-                self._waiting.remove(job)
-                self._running = job
-                self._served = {each.visitor: self._served.get(each.visitor, 0) for each in self._waiting}
-                self._served[job.visitor] = job.number + self._count
-                job.state, job.started = "running", self.clock()
-            for each in (job, *self._waiting):
-                each.changed()
-            self._do(job)
+        while self._do_next():
+            pass  # and no job is held while the next one is waited for
+
+    def _do_next(self) -> bool:
+        """One job, as soon as there is one; False where the queue is closed."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._waiting or self._closing)
+            if self._closing:
+                return False
+            job = min(self._waiting, key=self._turn)
+            self._waiting.remove(job)
+            self._running = job
+            self._served = {each.visitor: self._served.get(each.visitor, 0) for each in self._waiting}
+            self._served[job.visitor] = job.number + self._count
+            job.state, job.started = "running", self.clock()
+            told = [job, *self._waiting]
+        for each in told:
+            each.changed()
+        self._do(job)
+        return True
 
     def _do(self, job: Job) -> None:
         """One job, whatever becomes of it."""
-        told = _Told(job, self)
+        told = Told(job, self)
         state: State = "failed"
         try:
             told()
@@ -250,11 +274,16 @@ class Queue:
         with self._lock:
             self._running = None
             self._close(job, state)
-            if state == "done" and job.started is not None and job.ended is not None:
-                self._seconds.pop(job.work.alike, None)
-                self._seconds[job.work.alike] = job.ended - job.started
-                if len(self._seconds) > MOST_REMEMBERED:
-                    del self._seconds[next(iter(self._seconds))]
+        if state == "done" and job.started is not None and job.ended is not None:
+            self._learn(job.work, job.ended - job.started)
+
+    def _learn(self, work: Work, seconds: float) -> None:
+        work.learned(seconds)
+        with self._lock:
+            self._seconds.pop(work.alike, None)
+            self._seconds[work.alike] = seconds
+            if len(self._seconds) > MOST_REMEMBERED:
+                del self._seconds[next(iter(self._seconds))]
 
     def _close(self, job: Job, state: State) -> None:
         if job.stop == "failed" and state == "failed" and job.error is None:
@@ -265,12 +294,17 @@ class Queue:
                     remedy="ask for fewer samples or steps, or use regard from the command line",
                 )
             )["error"]
+        job.work = replace(job.work, run=_over)
         job.ended, job.state = self.clock(), state
         job.changed()
 
 
-class _Told:
-    """What a job that runs is told through: counts, ends it where it must end, and lets others know."""
+def _over(_: Told) -> Result:
+    raise AssertionError("a job is done once")
+
+
+class Told:
+    """What a job that runs tells: counts, ends it where it must end, and lets others know."""
 
     def __init__(self, job: Job, queue: Queue) -> None:
         self.job, self.queue, self.last = job, queue, -TOLD_EVERY
@@ -287,3 +321,8 @@ class _Told:
             if now - self.last >= TOLD_EVERY:
                 self.last = now
                 job.changed()
+
+    def costs(self, passes: int) -> None:
+        """What was not known before a method was made; Refusal where that is too much."""
+        self.queue.check_cost(passes)
+        self.job.passes_expected = passes

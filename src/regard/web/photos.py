@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from PIL import Image
 
@@ -20,6 +21,8 @@ from regard.web.uploads import upright, upright_size
 SAMPLE = "sample:"
 """What the id of a sample begins with."""
 MOST_SAMPLES = 500
+MOST_PREPARED = 16
+"""Photos whose pixels are kept for classifiers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,29 +33,38 @@ class ShownPhoto(ABC):
         id: by which it is named.
         name: for people, and for Python.
         width, height: of the upright photo, in pixels.
-        prepared: classifier's name → its pixels, for as long as there is the photo.
     """
 
     id: str
     name: str
     width: int
     height: int
-    prepared: dict[str, Pixels] = field(default_factory=dict, repr=False)
 
     @abstractmethod
     def open(self) -> Image.Image:
         """The photo, upright RGB; decoded each time."""
 
-    def pixels(self, name: str, classifier: Classifier) -> Pixels:
-        """As a classifier of that name sees it, (1, 3, H, W); decoded once."""
-        if name not in self.prepared:
-            self.prepared[name] = classifier.prepare(self.open())
-        return self.prepared[name]
+
+class PreparedPhotos:
+    """Pixels of the photos that were asked about last, each for as long as there is the photo. Of one thread alone."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[ShownPhoto, Pixels] = WeakKeyDictionary()
+
+    def pixels(self, photo: ShownPhoto, classifier: Classifier) -> Pixels:
+        """A photo as a classifier sees it, (1, 3, H, W)."""
+        found = self._kept.pop(photo, None)
+        if found is None:
+            found = classifier.prepare(photo.open())
+        self._kept[photo] = found
+        while len(self._kept) > MOST_PREPARED:
+            self._kept.pop(next(iter(self._kept)), None)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
 class VisitorPhoto(ShownPhoto):
-    """A photo of a visitor's: the file's bytes."""
+    """A photo of a visitor's: the bytes of its copy, see `uploads.plain_copy`."""
 
     file: bytes = field(default=b"", repr=False)
 
@@ -62,7 +74,7 @@ class VisitorPhoto(ShownPhoto):
     @property
     def bytes(self) -> int:
         """That it takes."""
-        return len(self.file) + sum(pixels.nbytes for pixels in self.prepared.values())
+        return len(self.file)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from anyio import CapacityLimiter, to_thread
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -10,24 +12,72 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from regard.errors import PhotoError
 from regard.naming import printable
 from regard.web.photos import VisitorPhoto
-from regard.web.refusals import Refusal
+from regard.web.refusals import Refusal, too_busy
 from regard.web.security import too_long
 from regard.web.settings import Limits
-from regard.web.uploads import upright
+from regard.web.uploads import plain_copy
 from regard.web.visitors import new_id
 
 LONGEST_NAME = 80
+Copy = tuple[bytes, tuple[int, int]]
 
 
-async def photo_received(request: Request, limits: Limits, threads: CapacityLimiter) -> VisitorPhoto:
+class Arriving:
+    """Bytes of all photos that are on their way in: who sends slowly holds no place, but what has come."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most, self._bytes = limits.arriving_bytes, 0
+
+    @contextmanager
+    def counted(self, stream: AsyncIterator[bytes]) -> Iterator[AsyncGenerator[bytes, None]]:
+        """A stream whose bytes count as long as the block lasts; Refusal where there are too many of all."""
+        own = 0
+
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            nonlocal own
+            async for piece in stream:
+                own += len(piece)
+                self._bytes += len(piece)
+                if self._bytes > self._most:
+                    raise too_busy("too many photos arrive at once", 5)
+                yield piece
+
+        try:
+            yield pieces()
+        finally:
+            self._bytes -= own
+
+
+async def photo_received(
+    request: Request, limits: Limits, arriving: Arriving, threaded: Callable[..., Awaitable[Copy]]
+) -> VisitorPhoto:
     """The photo of a request.
+
+    Args:
+        request: its form.
+        limits: of the photo.
+        arriving: what is on its way in.
+        threaded: calls a function with arguments in a thread.
 
     Raises:
         Refusal: it is too large, is no form with the one file `photo`, or the photo cannot be read.
     """
+    with arriving.counted(request.stream()) as stream:
+        file, name = await _sent(request, stream, limits)
+        try:
+            copy, (width, height) = await threaded(plain_copy, file, limits.pixels, limits.upload_bytes)
+        except PhotoError as reason:
+            raise Refusal(
+                422, reason.problem, came=reason.came, expected=reason.expected, remedy=reason.remedy
+            ) from None
+    return VisitorPhoto(new_id(), name, width, height, file=copy)
+
+
+async def _sent(request: Request, stream: AsyncGenerator[bytes, None], limits: Limits) -> tuple[bytes, str]:
+    """The file of a form, and its name."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise Refusal(415, "a photo is sent as a form", expected="multipart/form-data with the file `photo`")
-    parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=1)
+    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=1)
     parser.spool_max_size = 2 * limits.upload_bytes  # never onto a disk
     try:
         form = await parser.parse()
@@ -42,11 +92,7 @@ async def photo_received(request: Request, limits: Limits, threads: CapacityLimi
         await form.close()
     if len(file) > limits.upload_bytes:
         raise too_long(limits.upload_bytes)
-    try:
-        width, height = await to_thread.run_sync(_size, file, limits.pixels, limiter=threads)
-    except PhotoError as reason:
-        raise Refusal(422, reason.problem, came=reason.came, expected=reason.expected, remedy=reason.remedy) from None
-    return VisitorPhoto(new_id(), name, width, height, file=file)
+    return file, name
 
 
 def plain_name(given: str) -> str:
@@ -54,7 +100,3 @@ def plain_name(given: str) -> str:
     last = given.replace("\\", "/").rpartition("/")[2]
     kept = "".join(letter for letter in printable(last.encode("utf-8", "replace").decode()) if letter.isprintable())
     return kept.strip(" .")[-LONGEST_NAME:] or "photo"
-
-
-def _size(file: bytes, most_pixels: int) -> tuple[int, int]:
-    return upright(file, most_pixels).size

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from importlib import metadata
 from typing import Annotated, Literal
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from regard.labels import class_count, class_names
@@ -17,9 +17,10 @@ from regard.web.desk import Desk
 from regard.web.downloads import DOWNLOADS
 from regard.web.jobs import Job, Queue, Work
 from regard.web.photos import Sample, ShownPhoto, as_webp
-from regard.web.receiving import photo_received
-from regard.web.refusals import Refusal, too_busy
+from regard.web.receiving import Arriving, photo_received
+from regard.web.refusals import Refusal
 from regard.web.settings import Limits
+from regard.web.turns import Turns
 from regard.web.visitors import Visitor, Visitors, is_id, new_id
 from regard.web.work.every import work_of
 
@@ -35,18 +36,20 @@ class Room:
         self.desk, self.limits = desk, limits
         self.visitors = Visitors(limits, clock)
         self.queue = Queue(limits, clock)
-        self.receiving = asyncio.Semaphore(limits.uploads_together)
-        self.drawing = CapacityLimiter(2)
-        self.writing = CapacityLimiter(1)  # matplotlib is not made for several threads
+        self.arriving = Arriving(limits)
+        self.decoding = Turns(2, most=64, each=16)
+        self.showing = Turns(2, most=128, each=24)
+        self.writing = Turns(1, most=12, each=3)  # matplotlib is not made for several threads
         self.seen_through = asyncio.Event()
-        self.classifiers: list[told.ClassifierFacts] = []
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to work: first the classifiers are seen through."""
 
         def see_through() -> None:
-            self.classifiers = self.desk.classifiers.see_through()
-            loop.call_soon_threadsafe(self.seen_through.set)
+            try:
+                self.desk.classifiers.see_through()
+            finally:
+                loop.call_soon_threadsafe(self.seen_through.set)
 
         self.queue.start(see_through)
 
@@ -56,13 +59,13 @@ class Room:
         self.visitors.forget_idle()
 
 
-def room_of(request: Request) -> Room:
+async def room_of(request: Request) -> Room:
     """The one room of the application."""
     room: Room = request.app.state.room
     return room
 
 
-def visitor_of(request: Request, response: Response, room: Annotated[Room, Depends(room_of)]) -> Visitor:
+async def visitor_of(request: Request, response: Response, room: Annotated[Room, Depends(room_of)]) -> Visitor:
     """Who asks, by a cookie that is set where there is none."""
     name = request.cookies.get(COOKIE, "")
     if not is_id(name):
@@ -82,7 +85,7 @@ async def about(room: InRoom, _: By) -> told.About:
     return told.About(
         version=metadata.version("regard"),
         api="1",
-        classifiers=room.classifiers,
+        classifiers=room.desk.classifiers.facts,
         samples=[photo_facts(sample) for sample in room.desk.samples.values()],
         colours=about_colours(),
         exams=exam_kinds(),
@@ -109,48 +112,49 @@ async def classes(
 @router.post("/photos", status_code=201)
 async def add_photo(request: Request, room: InRoom, visitor: By) -> told.PhotoFacts:
     """Give a photo, as the field `photo` of a form. It stands in memory alone, and is forgotten in time."""
-    try:
-        async with asyncio.timeout(room.limits.upload_seconds):
-            async with room.receiving:
-                photo = await photo_received(request, room.limits, room.drawing)
-    except TimeoutError:
-        raise too_busy("the photo took too long to arrive", 5) from None
-    room.visitors.keep_photo(visitor, photo)
+    photo = await photo_received(request, room.limits, room.arriving, functools.partial(room.decoding.run, visitor.id))
+    room.visitors.remember(visitor.id, photo)
     return photo_facts(photo)
 
 
+@router.head("/photos/{name}", include_in_schema=False)
 @router.get("/photos/{name}", response_class=Response, responses={200: {"content": {"image/webp": {}}}})
 async def photo_shown(
     name: str, room: InRoom, visitor: By, longest: Annotated[int, Query(ge=16, le=2048)] = 1024
 ) -> Response:
     """A photo, upright, with a longer side of at most so many pixels."""
     photo = room.desk.photo(name, visitor)
-    image = await to_thread.run_sync(as_webp, photo, longest, limiter=room.drawing)
-    return Response(image, media_type="image/webp", headers={"Cache-Control": "private, max-age=600"})
+    image = await room.showing.run(visitor.id, as_webp, photo, longest)
+    kept = "private, max-age=600" if isinstance(photo, Sample) else "no-store"
+    return Response(image, media_type="image/webp", headers={"Cache-Control": kept})
 
 
 @router.delete("/photos/{name}", status_code=204)
 async def forget_photo(name: str, visitor: By) -> None:
-    """Forget one's photo."""
+    """Forget one's photo, and all that was found in it."""
     visitor.photo(name)
-    del visitor.photos[name]
+    visitor.forget_photo(name)
 
 
 @router.post("/estimate")
 async def estimate(asked: schema.AnyJob, room: InRoom, visitor: By) -> told.Estimate:
     """What a job would cost."""
-    work = await worked_out(asked, visitor, room)
-    return told.Estimate(passes=work.passes, seconds=room.queue.expected(work))
+    work = await worked_out(asked, visitor.id, room)
+    seconds, most = room.queue.expected(work), room.limits.job_seconds
+    return told.Estimate(
+        passes=work.passes, seconds=seconds, too_long=seconds is not None and seconds > most, most_seconds=most
+    )
 
 
 @router.post("/jobs", status_code=202)
 async def add_job(asked: schema.AnyJob, room: InRoom, visitor: By) -> told.JobFacts:
     """Ask for something. The job is dropped where nobody asks about it for long."""
-    work = await worked_out(asked, visitor, room)
-    room.visitors.remember(visitor)
+    work = await worked_out(asked, visitor.id, room)
+    room.queue.check_room(visitor.id)  # who is refused makes nobody forgotten
+    visitor = room.visitors.remember(visitor.id)
     job = room.queue.submit(new_id(), visitor.id, work)
     visitor.jobs[job.id] = job
-    visitor.forget_old(room.limits.results)
+    visitor.forget_results(room.limits.results)
     return job_facts(job, room.queue)
 
 
@@ -167,6 +171,7 @@ async def job_told(
     if wait and not job.over:
         await changed(job, wait, request)
     job.heard = room.queue.clock()
+    visitor.keep_concepts(job, room.limits.photos)
     return job_facts(job, room.queue)
 
 
@@ -186,16 +191,16 @@ async def download(
     if found is None or found.explanation is None or found.photo is None:
         raise Refusal(409, "this job has no map to be kept", came=f"{job.work.kind}, {job.state}")
     make, media = DOWNLOADS[file]
-    content = await to_thread.run_sync(make, found.explanation, found.photo, limiter=room.writing)
+    content = await room.writing.run(visitor.id, make, found.explanation, found.photo)
     named = f"{found.explanation.method}-{file}"
     return Response(content, media_type=media, headers={"Content-Disposition": f'attachment; filename="{named}"'})
 
 
-async def worked_out(asked: schema.AnyJob, visitor: Visitor, room: Room) -> Work:
+async def worked_out(asked: schema.AnyJob, visitor: str, room: Room) -> Work:
     """What a request asks for; once the classifiers are known."""
     await room.seen_through.wait()
-    work = work_of(asked, visitor, room.desk)
-    room.queue.check_cost(work)
+    work = work_of(asked, room.visitors.heard(visitor), room.desk)
+    room.queue.check_cost(work.passes)
     return work
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import html
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from regard.web.refusals import Refusal, in_words
@@ -46,7 +48,8 @@ class Guard:
 
     In this order: the Host header names this server, so that no other site's name can be made to lead here; the token,
     where there is one; a request that changes something says so by a header that no other site's page can send, and
-    comes from this origin; the body is as long as it may be, also where it is sent without saying how long.
+    comes from this origin; the body is as long as it may be, also where it is sent without saying how long, and takes
+    no longer than it may.
 
     Args:
         app: what is guarded.
@@ -68,12 +71,15 @@ class Guard:
         try:
             answer = self._answer(scope)
             if answer is None:
-                await self.app(scope, _Bounded(receive, self._most_bytes(scope)), said)
+                photo = _is_photo(scope)
+                seconds = self.limits.upload_seconds if photo else self.limits.body_seconds
+                await self.app(scope, _Bounded(receive, self._most_bytes(scope), seconds), said)
             else:
                 await answer(scope, receive, said)
         except Refusal as reason:
             if not said.status:
-                await refused(reason)(scope, receive, said)
+                for_person = reason.status in (401, 421) and _is_person(scope)
+                await (as_page(reason) if for_person else refused(reason))(scope, receive, said)
         finally:
             route = getattr(scope.get("route"), "path", "-")
             logger.info("%s %s %s %.0f ms", scope["method"], route, said.status, 1000 * (time.perf_counter() - start))
@@ -83,10 +89,12 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if self.hosts is not None and _without_port(host) not in self.hosts:
-            raise Refusal(421, "this server is not called that", came=host[:100])
+            raise Refusal(
+                421, "this server is not called that", came=host[:100], remedy="open the address that it printed"
+            )
         if self.token is not None:
             brought = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-            if scope["method"] == "GET" and _same(brought, self.token):
+            if scope["method"] in ("GET", "HEAD") and _same(brought, self.token):
                 answer = RedirectResponse(scope["path"], 303)
                 answer.set_cookie(TOKEN_COOKIE, self.token, httponly=True, samesite="strict")
                 return answer
@@ -111,21 +119,31 @@ class Guard:
 
     def _most_bytes(self, scope: Scope) -> int:
         """Of a photo, what surrounds it in its request, too."""
-        photo = scope["path"].rstrip("/").endswith("/photos")
-        return self.limits.body_bytes + (self.limits.upload_bytes if photo else 0)
+        return self.limits.body_bytes + (self.limits.upload_bytes if _is_photo(scope) else 0)
 
 
 class _Bounded:
-    """What is received, up to a length; beyond, an exception that the application itself answers."""
+    """A body that is received, up to a length and a time; beyond, an exception that the application itself answers."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
-        self.receive, self.left = receive, most
+    def __init__(self, receive: Receive, most: int, seconds: float) -> None:
+        self.receive, self.left, self.seconds = receive, most, seconds
+        self.end: float | None = None
+        self.whole = False
 
     async def __call__(self) -> Message:
-        message = await self.receive()
+        if self.whole:
+            return await self.receive()  # which waits until nobody listens any more
+        if self.end is None:
+            self.end = asyncio.get_running_loop().time() + self.seconds
+        try:
+            async with asyncio.timeout_at(self.end):
+                message = await self.receive()
+        except TimeoutError:
+            raise HTTPException(408, headers={"Connection": "close"}) from None
         self.left -= len(message.get("body", b""))
         if self.left < 0:
             raise HTTPException(413)
+        self.whole = not message.get("more_body", False)
         return message
 
 
@@ -150,9 +168,25 @@ def refused(reason: Refusal) -> JSONResponse:
     return JSONResponse(in_words(reason), reason.status, reason.headers)
 
 
+def as_page(reason: Refusal) -> HTMLResponse:
+    """The same for a person who opened an address."""
+    words = (html.escape(part) for part in (reason.problem, reason.came, reason.remedy) if part)
+    said = "".join(f"<p>{part}</p>" for part in words)
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>regard</title><h1>regard</h1>{said}</html>'
+    return HTMLResponse(page, reason.status, reason.headers)
+
+
 def too_long(most: int) -> Refusal:
     """Of a body."""
     return Refusal(413, "this is too large", expected=f"at most {most / 2**20:.3g} MiB", remedy="scale the photo down")
+
+
+def _is_photo(scope: Scope) -> bool:
+    return str(scope["path"]).rstrip("/").endswith("/photos")
+
+
+def _is_person(scope: Scope) -> bool:
+    return "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _without_port(host: str) -> str:

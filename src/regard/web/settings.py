@@ -15,12 +15,12 @@ class Limits:
         upload_bytes: of one photo's file; a phone's largest photos have 12 MiB.
         pixels: of one photo; 40 million decode to 120 MB.
         body_bytes: of any other request.
-        uploads_together: photos that are received and decoded at the same time; further ones wait.
-        upload_seconds: within which a photo must have arrived.
-        photos: of one visitor; also concepts, each.
+        arriving_bytes: of all photos on their way in.
+        upload_seconds, body_seconds: within which a photo, and any other body, must have arrived.
+        photos: of one visitor; also concepts, each. Older ones are forgotten.
         results: of one visitor; older ones are forgotten.
         visitors: that are remembered at the same time.
-        all_bytes: of all visitors' photos and results together.
+        all_bytes: of all visitors' photos and results together; those of jobs that are done just now come on top.
         queue: jobs that wait, of all visitors.
         waiting: jobs of one visitor that wait.
         passes: that one job may cost.
@@ -32,8 +32,9 @@ class Limits:
     upload_bytes: int = 12 * MIB
     pixels: int = 40_000_000
     body_bytes: int = MIB // 4
-    uploads_together: int = 4
+    arriving_bytes: int = 128 * MIB
     upload_seconds: float = 60
+    body_seconds: float = 15
     photos: int = 24
     results: int = 24
     visitors: int = 1000

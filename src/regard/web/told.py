@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, Field
 
 
 def _number(value: Any) -> Any:
@@ -14,6 +14,8 @@ def _number(value: Any) -> Any:
 
 Number = Annotated[float | None, BeforeValidator(_number)]
 """A number, or null where there is none or it is NaN or infinite."""
+Band = Annotated[list[Number], Field(min_length=2, max_length=2)]
+"""The lowest and the highest."""
 
 
 class ErrorParts(BaseModel):
@@ -107,12 +109,14 @@ class Map(BaseModel):
 
 
 class Areas(BaseModel):
-    """Areas under curves, on the unit interval."""
+    """Areas under curves, on the unit interval; bands are the lowest and highest of the random orders."""
 
     deletion: Number
     insertion: Number
     random_deletion: Number
     random_insertion: Number
+    random_deletion_band: Band
+    random_insertion_band: Band
 
 
 class CurveFacts(BaseModel):
@@ -120,7 +124,8 @@ class CurveFacts(BaseModel):
 
     At point k of insertion the `counts[k]` most relevant of `places` cells are shown; of deletion the `removed[k]` most
     relevant ones are removed; of least_first the `removed[k]` least relevant ones. `rank` is base64 of int32 (h, w),
-    0 the most relevant cell; `random_rank` is that of the random curves.
+    0 the most relevant cell. Random curves are means over `random_orders` orders, the first of which is `random_rank`;
+    bands are the lowest and highest of them at each point.
     """
 
     counts: list[int]
@@ -134,6 +139,9 @@ class CurveFacts(BaseModel):
     least_first: list[Number]
     random_deletion: list[Number]
     random_insertion: list[Number]
+    random_deletion_band: list[Band]
+    random_insertion_band: list[Band]
+    random_orders: int
     empty: Number
     clean: Number
     quantity: Literal["probability", "score"]
@@ -203,10 +211,12 @@ class JobFacts(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a job costs; null where it is not known before."""
+    """What a job costs, null where it is not known before; too_long: more seconds than `most_seconds`, which end it."""
 
     passes: int | None
     seconds: Number
+    too_long: bool
+    most_seconds: float
 
 
 class PhotoFacts(BaseModel):
@@ -278,7 +288,7 @@ class About(BaseModel):
     samples: list[PhotoFacts]
     colours: ColourFacts
     exams: list[ExamKind]
-    limits: dict[str, float]
+    limits: dict[str, int | float]
 
 
 class ClassFacts(BaseModel):

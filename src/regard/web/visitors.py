@@ -54,6 +54,13 @@ class Visitor:
         """Of photos and results."""
         return sum(photo.bytes for photo in self.photos.values()) + sum(job.bytes for job in self.jobs.values())
 
+    def keep_concepts(self, job: Job, most: int) -> None:
+        """What a job found that may be named from here on; of so many concepts the oldest go."""
+        if job.result is not None:
+            self.concepts.update(job.result.concepts)
+        for name in list(self.concepts)[: max(0, len(self.concepts) - most)]:
+            del self.concepts[name]
+
     def photo(self, name: str) -> VisitorPhoto:
         """A photo of this visitor's; Refusal where there is none of that name."""
         if name not in self.photos:
@@ -72,13 +79,21 @@ class Visitor:
             raise not_there("concept")
         return self.concepts[name]
 
-    def forget_old(self, most: int) -> None:
-        """Keep the newest results and concepts alone."""
-        over = [name for name, job in self.jobs.items() if job.over]
-        for name in over[: max(0, len(over) - most)]:
-            del self.jobs[name]
-        for name in list(self.concepts)[: max(0, len(self.concepts) - most)]:
-            del self.concepts[name]
+    def forget_photo(self, name: str) -> None:
+        """Forget a photo with all that was found in it; what runs or waits is dropped."""
+        del self.photos[name]
+        for job in [each for each in self.jobs.values() if name in each.work.photos]:
+            job.end_soon("dropped")
+            del self.jobs[job.id]
+
+    def forget_results(self, most: int, bytes_over: int = 0) -> None:
+        """Forget the oldest results: what is more than so many, and what takes so many bytes."""
+        over = [job for job in self.jobs.values() if job.over]
+        for number, job in enumerate(over):
+            if len(over) - number <= most and bytes_over <= 0:
+                break
+            bytes_over -= job.bytes
+            del self.jobs[job.id]
 
 
 class Visitors:
@@ -97,36 +112,29 @@ class Visitors:
         return sum(visitor.bytes for visitor in self._known.values())
 
     def heard(self, name: str) -> Visitor:
-        """The visitor of a cookie, who is remembered from here on where there is something to remember.
-
-        Raises:
-            Refusal: more visitors than are remembered, all of whom were heard of just now.
-        """
+        """The visitor of a cookie; who is not remembered is new each time."""
         visitor = self._known.get(name) or Visitor(name, 0.0)
         visitor.heard = self._clock()
         return visitor
 
-    def remember(self, visitor: Visitor) -> None:
-        """Before something of a visitor's is kept.
+    def remember(self, name: str, photo: VisitorPhoto | None = None) -> Visitor:
+        """The one visitor of a cookie, before something of theirs is kept, with a photo that they bring.
+
+        A photo takes the place of the visitor's oldest one where there are too many. Others may be forgotten who were
+        not heard of for a while: who has no photo, and for a photo everybody.
 
         Raises:
-            Refusal: there are too many others, all of whom were heard of just now.
+            Refusal: no memory is left, or there are too many others.
         """
-        if visitor.id not in self._known:
-            self._make_room(lambda: len(self._known) < self.limits.visitors)
-            self._known[visitor.id] = visitor
-
-    def keep_photo(self, visitor: Visitor, photo: VisitorPhoto) -> None:
-        """Keep a photo, in the place of the visitor's oldest where there are too many.
-
-        Raises:
-            Refusal: no memory is left for it.
-        """
-        self._make_room(lambda: self.bytes + photo.bytes <= self.limits.all_bytes, visitor)
-        self.remember(visitor)
-        while len(visitor.photos) >= self.limits.photos:
-            del visitor.photos[next(iter(visitor.photos))]
-        visitor.photos[photo.id] = photo
+        visitor = self.heard(name)
+        if photo is not None:
+            while len(visitor.photos) >= self.limits.photos:
+                visitor.forget_photo(next(iter(visitor.photos)))
+        self._make_room(visitor, 0 if photo is None else photo.bytes, photo is not None)
+        self._known[name] = visitor
+        if photo is not None:
+            visitor.photos[photo.id] = photo
+        return visitor
 
     def forget_idle(self) -> None:
         """Forget whom nobody has heard of for long."""
@@ -134,15 +142,22 @@ class Visitors:
         for visitor in [each for each in self._known.values() if each.heard < until]:
             self._forget(visitor)
 
-    def _make_room(self, enough: Callable[[], bool], other_than: Visitor | None = None) -> None:
-        """Forget visitors, the longest unheard of first, until there is room."""
+    def _make_room(self, visitor: Visitor, more: int, for_photo: bool) -> None:
+        """Forget others, the longest unheard of first, then results of the visitor's own, until there is room."""
+        over = self.bytes + more - self.limits.all_bytes
+        many = len(self._known) + (visitor.id not in self._known) - self.limits.visitors
         quiet = self._clock() - QUIET_SECONDS
-        for visitor in sorted(self._known.values(), key=lambda each: each.heard):
-            if enough() or visitor.heard > quiet:
+        for other in sorted(self._known.values(), key=lambda each: each.heard):
+            if (over <= 0 and many <= 0) or other.heard > quiet:
                 break
-            if visitor is not other_than:
-                self._forget(visitor)
-        if not enough():
+            if other is not visitor and (for_photo or not other.photos):
+                over, many = over - other.bytes, many - 1
+                self._forget(other)
+        if over > 0:
+            before = visitor.bytes
+            visitor.forget_results(self.limits.results, over)
+            over -= before - visitor.bytes
+        if over > 0 or many > 0:
             raise too_busy("this server remembers as much as it can", QUIET_SECONDS)
 
     def _forget(self, visitor: Visitor) -> None:

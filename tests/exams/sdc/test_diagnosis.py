@@ -7,10 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from regard.attention.selective import SelectiveModel
 from regard.errors import UnsupportedError
-from regard.exams.sdc import diagnose, examine, outcomes, task_called
+from regard.exams.sdc import Arrangement, Items, arranged, diagnose, examine, outcomes, task_called
 from regard.exams.sdc.evidence import Coded
-from tests.exams.sdc.hand_made import MEANS, Attending, above, first_number, looking_at, nearest, selective, singletons
+from tests.exams.sdc.hand_made import (
+    MEANS,
+    Attending,
+    Of,
+    above,
+    first_number,
+    looking_at,
+    nearest,
+    selective,
+    singletons,
+)
 
 STILL = 0.5 * math.log(1 + math.sqrt(2))
 
@@ -49,7 +60,7 @@ def test_a_class_coded_focus_is_named_with_its_class(slope):
     assert found.by_label.tolist() == [[0, 100, 0, 0], [100, 0, 0, 0]]
     assert found.diagnosis.mode == "class-coded focus"
     seen = found.diagnosis.evidence
-    assert seen.coded == Coded("minus one", of_all=100, elsewhere=100, focus=0, others_focus=100, kept=100)
+    assert seen.coded == Coded("minus one", of_all=100, elsewhere=100, focus=0, others_focus=100, kept=100, rival=0)
     # the background alone is told: minus one. A hard focus loses nothing, and stays at the bound
     assert (seen.one_hot, seen.hard, seen.leaks) == (100, share(task, 0), False)
     # without the foreground all is background; drawn weights say plus one where its weight is above a half
@@ -60,7 +71,7 @@ def test_a_class_coded_focus_is_named_with_its_class(slope):
 
 
 @pytest.mark.parametrize(("background", "mirror"), [(3.0, 1), (-3.0, -1)], ids=["above", "below"])
-@pytest.mark.parametrize("slope", [0.1, 0.2, 1.0, 2.0])
+@pytest.mark.parametrize("slope", [0.02, 0.1, 0.2, 1.0, 2.0])  # with 0.02 the weights are nearly alike
 def test_an_inverted_focus_that_leaks_is_named(slope, background, mirror):
     """EM-B (check 18)."""
     task = singletons(background)
@@ -100,7 +111,8 @@ def test_uniform_mixing_is_named(segments):
     assert found.figures["accuracy"] == pytest.approx(100)
     assert found.figures["FTPT"] == pytest.approx(100 / segments)
     assert found.diagnosis.mode == "uniform mixing", found.diagnosis
-    assert found.diagnosis.evidence.evenness == pytest.approx(100)
+    assert found.diagnosis.evidence.lean == pytest.approx(0, abs=1e-5)
+    assert found.diagnosis.evidence.alike == found.figures["accuracy"]
     assert found.diagnosis.evidence.foreground_last == pytest.approx(100 / segments)
 
 
@@ -112,6 +124,28 @@ def test_late_aggregation_is_named_where_the_answer_does_not_need_the_focus():
     assert found.diagnosis.mode == "late aggregation", found.diagnosis
     seen = found.diagnosis.evidence
     assert (seen.drawn, seen.one_hot, seen.without_foreground) == (100, 50, 50)
+
+
+def shrunk(x):
+    """What is nearer than 1 is nothing."""
+    return x.sign() * (x.abs() - 1).clamp(min=0)
+
+
+def test_late_aggregation_is_named_where_features_of_background_are_nothing():
+    """EM-D behind a layer: foregrounds at −3 and 3, background anywhere between −1 and 1."""
+    values = torch.cat([torch.full((50,), -3.0), torch.full((50,), 3.0), torch.linspace(-0.99, 0.99, 100)])
+    classes = torch.tensor([0] * 50 + [1] * 50 + [2] * 100, dtype=torch.int16)
+    items = Items(values[:, None], classes, ("minus", "plus", "between"), (0, 1))
+    task = arranged("between", items, items, Arrangement(train=200, test=400, segments=4))
+    model = SelectiveModel(nn.Sequential(Of(shrunk), Of(lambda h: -4 * h.abs())), Of(above(0.0)), layer=1)
+    found = examine(model, task)
+    assert (found.figures["accuracy"], found.figures["FFPT"]) == (100, 100)
+    assert found.diagnosis.mode == "late aggregation", found.diagnosis
+    seen = found.diagnosis.evidence
+    assert (seen.drawn, seen.alike, seen.one_hot, seen.without_foreground) == (100, 100, 50, 50)
+    # the same segments averaged before the features: what is left of the foreground is nothing, too
+    early = SelectiveModel(Of(lambda x: -4 * x.abs()), nn.Sequential(Of(shrunk), Of(above(0.0))))
+    assert examine(early, task).diagnosis.mode != "late aggregation"
 
 
 def test_the_right_focus_before_such_a_classifier_is_not_accused_but_it_is_said():
@@ -231,8 +265,9 @@ def test_a_class_that_only_seems_coded_is_told_by_intervention():
     model = Attending(answer)
     assert diagnose(model, task).mode == "class-coded focus"
     found = diagnose(model, task, with_weights=sure)
-    assert found.evidence.coded.kept == 50  # a tie
+    assert (found.evidence.coded.kept, found.evidence.coded.rival) == (50, 50)  # a tie
     assert found.evidence.drawn == 100
+    assert found.mode == "late aggregation"
 
 
 class Mixing(nn.Module):

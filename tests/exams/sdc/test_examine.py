@@ -13,7 +13,7 @@ import regard
 from regard.attention.selective import SelectiveModel
 from regard.attention.selective_networks import classifier_called, focus_called
 from regard.errors import MetricError, NotFiniteError, UnsupportedError
-from regard.exams.sdc import OUTCOMES, Examination, examine, task_called
+from regard.exams.sdc import OUTCOMES, Examination, diagnose, examine, task_called
 from tests.exams.sdc.hand_made import Attending, first_number
 
 
@@ -196,12 +196,18 @@ def test_intervals_are_where_a_bootstrap_of_examples_has_its_means():
 
 
 def test_words_are_json_and_say_everything():
-    found = examine(Pooling(), d1(test=3, segments=(1, 2)))
+    found = examine(Pooling(), d1(test=3, segments=(1, 2), seed=1))
+    missing = sorted({0, 1, 2} - {*found.answers.label.tolist()})
+    assert len(missing) == 1  # a label that does not occur
     words = json.loads(json.dumps(found.words(), allow_nan=False))
-    assert words["task"] == "d1"
-    assert words["examples"] == 3
+    assert (words["task"], words["split"], words["examples"]) == ("d1", "test", 3)
+    assert words["figures"] == pytest.approx(found.figures)
     assert words["diagnosis"]["mode"] == found.diagnosis.mode
-    assert None in [row["FTPT"] for row in words["by_label"].values()] or found.by_label.isfinite().all()
+    rows = [[row[name] for name in OUTCOMES] for row in words["by_label"].values()]
+    assert [number for number, row in enumerate(rows) if row == [None] * 4] == missing
+    assert [sum(row) for number, row in enumerate(rows) if number not in missing] == pytest.approx([100, 100])
+    told = torch.tensor([[*row.values()] for row in words["background_to_label"].values()])
+    assert torch.equal(told, found.background_to_label[3:].float())
     assert found.diagnosis.mode in str(found)
 
 
@@ -305,11 +311,70 @@ def test_a_model_that_takes_no_mask_is_told_of_it():
         ({"ties": "last"}, MetricError),
         ({"batch": 0}, MetricError),
         ({"batch": 2.5}, MetricError),
+        ({"seed": "a"}, UnsupportedError),
+        ({"task": "d1"}, UnsupportedError),
     ],
 )
 def test_what_cannot_be_asked_is_refused(asked, error):
-    with pytest.raises(error):
-        examine(Pooling(), d1(), **asked)
+    for ask in (examine, diagnose):
+        with pytest.raises(error):
+            ask(Pooling(), **{"task": d1()} | asked)
+
+
+def test_a_model_made_in_inference_mode_is_examined_as_any_other():
+    with torch.inference_mode():
+        model = Pooling()
+    found = examine(model, d1())
+    assert found.words() == examine(Pooling(), d1()).words()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Watched(Pooling):
+    """Has memory for so many mosaics at once, and none for more."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.sizes, self.exact = most, [], []
+
+    def look(self, segments):
+        self.sizes.append(len(segments))
+        self.exact.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        if len(segments) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def with_weights(self, segments, weights):
+        self.look(segments)
+        read = self.norm(segments.flatten(0, 1)).view_as(segments)
+        return self.head((weights[..., None] * read).sum(dim=1))
+
+    def forward(self, segments, mask=None):
+        self.look(segments)
+        return super().forward(segments, mask)
+
+
+def test_where_memory_runs_out_fewer_mosaics_are_asked_about_at_once():
+    model = Watched(20)
+    found = examine(model, d1(), with_weights=model.with_weights)
+    assert max(model.sizes) > 20
+    model.most = 1000
+    alone = examine(model, d1(), with_weights=model.with_weights, batch=10)
+    assert torch.equal(found.outcomes, alone.outcomes)
+    assert found.diagnosis.words() == alone.diagnosis.words()
+    with pytest.raises(torch.OutOfMemoryError):
+        examine(Watched(0), d1())
+
+
+def test_float32_is_float32_while_a_model_is_asked():
+    products, model = torch.backends.cuda.matmul, Watched(1000)
+    before = products.allow_tf32
+    try:
+        products.allow_tf32 = True
+        examine(model, d1(), with_weights=model.with_weights)
+        assert products.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        products.allow_tf32 = before
+    assert {*model.exact} == {(False, False)}
 
 
 def test_a_model_in_half_precision_is_judged_by_its_own_steps():

@@ -1,5 +1,7 @@
 """Grids: one factor at a time, or all combinations; those that cannot be are left out and said."""
 
+import itertools
+
 import pytest
 
 from regard.errors import UnsupportedError
@@ -36,6 +38,39 @@ def test_a_combination_whose_networks_do_not_fit_is_left_out_and_the_rest_named_
     assert "no such layer" in found.left_out[0]
 
 
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({"layer": [0, 1], "rate": [0.001, 0.01]}, ["default", "rate 0.01", "layer 1", "layer 1, rate 0.01"]),
+        (
+            {"weights": ["softmax", "sparsemax"], "batch": [50, 100]},
+            ["default", "batch 100", "sparsemax", "sparsemax, batch 100"],
+        ),
+        (
+            {"epochs": [5, 6], "stop": [0.1, None]},
+            ["default", "stop never", "epochs 6", "epochs 6, stop never"],
+        ),
+    ],
+)
+def test_cells_that_differ_in_how_they_learn_alone_are_told_apart(asked, names):
+    found = product({"task": ["d1"], **asked}, usual, 2)
+    assert [*found.cells] == names
+    values = [tuple(getattr(cell, field) for field in asked) for cell in found.cells.values()]
+    assert values == [*itertools.product(*asked.values())]
+
+
+def test_tasks_and_rates_make_a_grid_although_tasks_learn_in_other_ways():
+    found = product({"task": ["d1", "d2"], "rate": [0.001, 0.01]}, usual, 2)
+    assert {(cell.task, cell.rate) for cell in found.cells.values()} == {
+        (task, rate) for task in ("d1", "d2") for rate in (0.001, 0.01)
+    }
+
+
+def test_what_a_study_s_cells_have_besides_their_name_is_not_in_it():
+    grid = study("boxes")
+    assert grid.cells["boxes-4"].besides(grid.default) == "epochs 200, optimizer adam, rate 0.1"
+
+
 def test_a_typing_error_is_no_combination_that_is_left_out():
     with pytest.raises(UnsupportedError, match="no such weights"):
         product({"task": ["d1"], "weights": ["softmax", "sprsemax"]}, usual, 2)
@@ -65,7 +100,7 @@ def test_published_figures_and_claims_are_of_cells_that_there_are(name):
 
 
 def test_an_unknown_study_is_refused_with_those_there_are():
-    with pytest.raises(UnsupportedError, match="quick, d1, d2, boxes, cifar-10"):
+    with pytest.raises(UnsupportedError, match="quick, d1, d1-background, d1-learning, d2, boxes, cifar-10"):
         study("d3")
 
 

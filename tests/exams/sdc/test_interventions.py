@@ -27,6 +27,9 @@ def test_interventions_are_those_of_plain_loops(prediction):
         weights = [math.exp(float(score - scores.max())) for score in scores]
         best = max(range(len(weights)), key=weights.__getitem__)
         assert right(points, one_hot(best, len(weights)), examples.label[row], prediction) == hit(found.one_hot[row])
+        even = [1 / len(weights)] * len(weights)
+        assert right(points, even, examples.label[row], prediction) == hit(found.alike[row])
+        assert found.said[row, examples.label[row]] == hit(found.one_hot[row])
         if len(weights) > 1:
             weights[int(examples.position[row])] = 0.0
             weights = [weight / sum(weights) for weight in weights]

@@ -158,10 +158,22 @@ def test_pictures_are_the_same_lazily_and_materialised(tmp_path):
 def test_thirty_thousand_mosaics_of_pictures_are_indices():
     pixels = torch.zeros(1000, 3, 32, 32, dtype=torch.uint8)
     items = Items(pixels, torch.arange(1000).remainder(10).short(), tuple("abcdefghij"), (0, 1, 2))
-    mosaics = arranged("zeros", items, items, Arrangement(train=30_000, test=1)).train
-    sizes = [each.numel() * each.element_size() for each in (mosaics.index, mosaics.position, mosaics.label)]
-    assert sum(sizes) == 30_000 * (9 * 4 + 2 + 2)
-    assert mosaics.items.values.data_ptr() == pixels.data_ptr()
+    task = arranged("zeros", items, items, Arrangement(train=30_000, test=1))
+    held = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors_in(task)}
+    assert held.pop(pixels.data_ptr()) == 1000 * 3 * 32 * 32
+    # 9 items of 4 bytes, place and label of 2 a mosaic; and the classes of the items
+    assert sum(held.values()) == 30_001 * (9 * 4 + 2 + 2) + 2 * 1000
+
+
+def tensors_in(value):
+    """All that anything holds, however deep."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | tuple | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(each)
+    elif hasattr(value, "__dict__"):
+        yield from tensors_in(vars(value))
 
 
 def test_mosaics_are_iterated_and_end_and_what_is_taken_may_be_written_to():

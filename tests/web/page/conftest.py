@@ -57,9 +57,9 @@ def folder(tmp_path_factory):
 
 
 class Served:
-    """A server of the page in a thread of this process."""
+    """A server of the page, with classifiers and sample photos, in a thread of this process."""
 
-    def __init__(self, folder):
+    def __init__(self, classifiers, samples):
         import uvicorn
 
         from regard.web.app import create_app
@@ -67,8 +67,7 @@ class Served:
         from regard.web.listening import bound
         from regard.web.photos import samples_of
 
-        self.classifiers = classifiers()
-        self.samples = sorted((folder / "samples").iterdir())
+        self.classifiers, self.samples = classifiers, sorted(samples)
         socket = bound("127.0.0.1", 0)
         self.address = f"http://127.0.0.1:{socket.getsockname()[1]}"
         app = create_app(Desk(self.classifiers, samples_of(self.samples)))
@@ -82,12 +81,24 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def server(folder):
+def serving():
+    """Makes servers."""
     for name in ("fastapi", "uvicorn", "python_multipart"):
         pytest.importorskip(name, reason="the page needs the extra web")
-    started = Served(folder)
-    yield started
-    started.close()
+    started = []
+
+    def serve(classifiers, samples):
+        started.append(Served(classifiers, samples))
+        return started[-1]
+
+    yield serve
+    for each in started:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def server(serving, folder):
+    return serving(classifiers(), (folder / "samples").iterdir())
 
 
 class Visit:
@@ -128,7 +139,7 @@ def visiting(chromium, server):
     """Makes visits, each with its own cookies; fails if one asked anybody else, broke the policy, or had an error."""
     visits, contexts = [], []
 
-    def visit(**settings):
+    def visit(at=server, **settings):
         context = chromium.new_context(
             **{"viewport": {"width": 1280, "height": 900}, "accept_downloads": True} | settings
         )
@@ -136,14 +147,14 @@ def visiting(chromium, server):
         outside = []
 
         def only_here(route):
-            if route.request.url.startswith((server.address, "data:", "blob:")):
+            if route.request.url.startswith((at.address, "data:", "blob:")):
                 route.fallback()
             else:
                 outside.append(route.request.url)
                 route.abort()
 
         context.route("**/*", only_here)
-        made = Visit(context, server.address)
+        made = Visit(context, at.address)
         made.wrong = outside
         contexts.append(context)
         visits.append(made)

@@ -1,6 +1,13 @@
-"""Numbers as the page writes them."""
+"""What the page shows, waited for, and numbers as it writes them."""
 
 RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+
+
+def expect(what):
+    """Playwright's, asked for when a browser is there: without one these tests are collected, and skipped."""
+    from playwright import sync_api
+
+    return sync_api.expect(what)
 
 
 def number(text):

@@ -1,11 +1,10 @@
 """A concept is shown by a few photos, and found in others; of two, the difference."""
 
 import pytest
-from playwright.sync_api import expect
 
 import regard
 
-from .reading import number
+from .reading import expect, number
 
 
 def show(page, name, *photos):

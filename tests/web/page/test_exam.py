@@ -1,8 +1,6 @@
 """A small model that attends is trained in seconds and examined on the page."""
 
-from playwright.sync_api import expect
-
-from .reading import number
+from .reading import expect, number
 
 
 def test_a_task_and_a_paradigm_are_chosen_and_the_outcome_is_told(visit):

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+
+from .reading import expect
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text("utf-8").rstrip()
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import expect
 
 import regard
 from regard.drawing import overlay, scale_of
 
-from .reading import number
+from .reading import expect, number
 
 
 def canvas_of(page, selector):
-    """Its pixels (height, width, 3)."""
+    """Its pixels (height, width, 3), once they are as the page has it."""
+    page.locator(f"{selector}[data-drawn]").wait_for()
     text = page.evaluate("(selector) => document.querySelector(selector).toDataURL('image/png')", selector)
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2]))).convert("RGB"), dtype=np.int16)
 
@@ -30,7 +30,6 @@ def lossless(page, path):
 def test_the_overlay_is_the_one_that_regard_draws(method, maker, visit, server):
     lossless(visit.page, server.samples[0])
     page = visit.open(f"&target=class:2&method={method}")
-    page.wait_for_timeout(300)
     explanation = maker(server.classifiers["transformer"])(server.samples[0], [2])
     picture = np.asarray(Image.open(server.samples[0]))
     (placed,) = explanation.on_photo("bilinear")
@@ -88,7 +87,6 @@ def test_opacity_cells_and_a_scale_that_is_held(visit):
     page.get_by_label("Map over the photo").fill("30")
     expect(page.locator("#stage .map")).to_have_css("opacity", "0.3")
     page.get_by_label("Show its cells as they are").check()
-    page.wait_for_timeout(200)
     assert np.abs(canvas_of(page, "#stage .map") - shown).max() > 20
     ends = page.locator("#stage .legend .numbers")
     held = ends.inner_text()
@@ -114,11 +112,14 @@ def test_value_and_patch_are_read_by_pointer_and_by_arrow_keys(visit, server):
     assert number(read.inner_text().split(": ")[1].split(",")[0]) == pytest.approx(
         float(maps.maps[0, 0, 0, 2]), rel=6e-3
     )
+    spoken = page.locator("#spoken")
+    expect(spoken).to_have_text("")  # what a pointer passes over is not read aloud
     page.mouse.move(2, 2)
     page.locator(".sheet").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
     expect(read).to_contain_text("row 3 of 4, column 4 of 4: ")
+    expect(spoken).to_have_text(read.inner_text())
     value = float(maps.maps[0, 0, 2, 3])
     assert number(read.inner_text().split(": ")[1].split(",")[0]) == pytest.approx(value, rel=6e-3)
     expect(read).to_contain_text("for the target" if value > 0 else "against the target")
@@ -144,13 +145,12 @@ def test_an_address_restores_what_was_seen(visiting):
     again = second.page
     again.goto(page.url)
     second.mapped()
-    for there in (page, again):
-        there.wait_for_timeout(300)
     assert torch.equal(*(torch.from_numpy(canvas_of(there, "#stage .map")) for there in (page, again)))
 
 
 def test_nonsense_in_the_address_does_no_harm(visit):
-    page = visit.open("&target=class:99999999&method=<b>&tab=none&opacity=x&questioned=1&removal=petrol", photo=None)
+    odd = "&target=class:99999999&method=<b>&tab=none&opacity=x&questioned=1&removal=petrol&step=-1&off=a,,9&hidden=1e9"
+    page = visit.open(f"{odd}&held=-2&exam=*b*&card=&card=***&card=sample:n00*transformer*cdam*class:x", photo=None)
     page.get_by_role("button", name="n00").click()
     expect(page.locator("#bars .bar").first).to_be_visible()
     visit.allowed.append("status of 4")

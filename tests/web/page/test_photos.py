@@ -2,7 +2,7 @@
 
 import base64
 
-from playwright.sync_api import expect
+from .reading import expect
 
 
 def bars(page):

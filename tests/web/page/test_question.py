@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from playwright.sync_api import expect
 
 import regard
 
-from .reading import number
+from .reading import expect, number
 from .test_map import canvas_of, lossless
 
 BLACK = -1.0
@@ -39,9 +38,9 @@ def test_a_slider_removes_the_most_relevant_part_and_the_probability_moves_along
     filled = pixels * mask + BLACK * (1 - mask)
     expected = float(classifier(filled).softmax(dim=1)[0, 1])
     assert value(page, "ranked") == pytest.approx(100 * expected, abs=0.06)
-    expect(page.locator("svg.curve")).to_have_attribute(
-        "aria-label", page.locator("svg.curve").get_attribute("aria-label")
-    )
+    said = page.locator("svg.curve").get_attribute("aria-label")
+    assert number(said.removeprefix("31.3 % removed: ").split(";")[0]) == value(page, "ranked")
+    assert number(said.split("at random: ")[1].split(",")[0]) == value(page, "random")
     expect(page.locator("#panel-question output")).to_have_text("31.3 %")
     shown = canvas_of(page, "#stage .marks")
     gone = (shown == 0).all(axis=2).mean()
@@ -100,3 +99,33 @@ def test_single_patches_go_off_and_on_and_the_bars_change_with_their_difference(
     page.get_by_role("button", name="All on again").click()
     expect(page.locator("#bars .change")).to_have_count(0)
     assert number(bar.locator(".number").inner_text()) == before
+
+
+@pytest.mark.parametrize(
+    ("order", "ranked", "said"),
+    [
+        ("most", 0.2, "less is left than in all 6 random orders"),
+        ("most", 0.4, "lies among 6 random orders: no better than chance"),
+        ("most", 0.7, "more is left than in all 6 random orders: worse than chance"),
+        ("least", 0.7, "the answer does not hang on them, as the map says"),
+        ("least", 0.5, "lies among 6 random orders: no better than chance"),
+        ("least", 0.2, "the map calls irrelevant what the answer hangs on"),
+    ],
+)
+def test_a_map_is_better_than_chance_only_where_it_leaves_the_band_of_all_random_orders(visit, order, ranked, said):
+    def known(route):
+        answer = route.fetch()
+        job = answer.json()
+        if job["kind"] == "curve" and job["result"]:
+            points = len(job["result"]["removed"])
+            found = {"deletion": ranked, "least_first": ranked, "random_deletion": 0.45}
+            job["result"] |= {name: [each] * points for name, each in found.items()}
+            job["result"] |= {"random_deletion_band": [[0.3, 0.6]] * points, "random_orders": 6}
+        route.fulfill(response=answer, json=job)
+
+    visit.page.route("**/api/v1/jobs**", known)
+    visit.page.route("**/api/v1/jobs/**", known)
+    page = questioned(visit, f"&step=3&order={order}")
+    expect(page.locator(".verdict")).to_contain_text(said)
+    expect(page.locator(".verdict")).to_contain_text("So it is at 15 of 15 steps.")
+    expect(page.locator(".entry.random dt")).to_have_text("At random: 30.0 % to 60.0 %, mean")

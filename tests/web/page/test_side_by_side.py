@@ -1,8 +1,7 @@
 """Methods, classes and classifiers side by side: each a card with a job of its own, asked about where it is long."""
 
-from playwright.sync_api import expect
-
 from ...evaluate.pictures import LABELS
+from .reading import expect
 
 
 def cards(page):
@@ -27,7 +26,6 @@ def test_classes_of_one_method_share_a_scale(visit):
     page = visit.open()
     page.get_by_role("button", name="Likeliest classes").click()
     expect(cards(page).locator(".legend")).to_have_count(3)
-    page.wait_for_timeout(200)
     scales = cards(page).locator(".legend .numbers").all_inner_texts()
     assert len(set(scales)) == 1
     another = sorted({*LABELS} - {*cards(page).locator("h3").all_inner_texts()})[0]

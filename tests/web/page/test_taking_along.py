@@ -5,10 +5,11 @@ import sys
 
 import torch
 from PIL import Image
-from playwright.sync_api import expect
 
 import regard
 from regard.explanation import Explanation
+
+from .reading import expect
 
 
 def saved(page, name, place):
@@ -61,3 +62,51 @@ def test_what_cannot_be_saved_says_why(visit):
     )
     page.get_by_role("button", name="Picture").click()
     expect(page.locator("#downloads")).to_contain_text("Picture could not be saved. It was forgotten.")
+
+
+def opened(visiting, page):
+    """What a link shows to somebody else."""
+    other = visiting()
+    other.page.goto(page.url)
+    other.mapped()
+    return other.page
+
+
+def test_a_link_restores_the_slider_the_scale_and_the_patches(visiting):
+    page = visiting().open("&target=class:1&tab=question&removal=black")
+    page.locator("#removed").fill("5")
+    again = opened(visiting, page)
+    expect(again.locator("#panel-question output")).to_have_text("31.3 %")
+    expect(again.locator(".entry.ranked dd")).to_have_text(page.locator(".entry.ranked dd").inner_text())
+    page.get_by_role("tab", name="Look").click()
+    page.get_by_label("Hold this scale for other classes").check()
+    page.get_by_role("tab", name="Question the map").click()
+    page.get_by_role("button", name="Patch by patch").click()
+    page.locator(".sheet").focus()
+    for key in ("ArrowRight", "Space", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    changed = page.locator("#bars .change")
+    expect(changed.first).to_be_visible()
+    expect(page.locator("#bars .bars[aria-busy=false]")).to_be_visible()
+    again = opened(visiting, page)
+    expect(again.locator("#panel-question")).to_contain_text("2 patches off")
+    expect(again.locator("#bars .change")).to_have_text(changed.all_inner_texts())
+    again.get_by_role("tab", name="Look").click()
+    expect(again.get_by_label("Scale held at")).to_be_checked()
+
+
+def test_a_link_restores_cards_ranks_and_what_an_exam_is_about(visiting):
+    page = visiting().open("&tab=ranks&method=br-npa&target=class:0", classifier="ranked")
+    page.get_by_role("checkbox", name="Rank 2").uncheck()
+    page.get_by_role("button", name="Likeliest classes").click()
+    expect(page.locator("#cards .legend")).to_have_count(3)
+    page.get_by_role("combobox", name="Trained by").select_option("supervised")
+    page.get_by_role("combobox", name="Seed").select_option("2")
+    again = opened(visiting, page)
+    expect(again.get_by_role("checkbox", name="Rank 2")).not_to_be_checked()
+    expect(again.get_by_role("checkbox", name="Rank 1")).to_be_checked()
+    expect(again.locator("#cards .legend")).to_have_count(3)
+    assert again.locator("#cards h3").all_inner_texts() == page.locator("#cards h3").all_inner_texts()
+    expect(again.get_by_role("combobox", name="Trained by")).to_have_value("supervised")
+    expect(again.get_by_role("combobox", name="Seed")).to_have_value("2")
+    assert again.url == page.url

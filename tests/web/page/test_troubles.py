@@ -1,6 +1,8 @@
 """What the page says, and how it goes on, when the server is gone, busy, or cannot do what it is asked."""
 
-from playwright.sync_api import expect
+import re
+
+from .reading import expect
 
 
 def test_a_server_that_is_gone_is_said_and_the_page_goes_on_once_it_is_back(visit):
@@ -14,15 +16,24 @@ def test_a_server_that_is_gone_is_said_and_the_page_goes_on_once_it_is_back(visi
     visit.mapped()
 
 
-def test_a_server_that_is_gone_from_the_start_can_be_tried_again(visit):
+def test_a_server_that_is_gone_from_the_start_is_said_and_the_page_opens_once_it_is_there(visit):
     visit.allowed += ["ERR_FAILED", "Failed to load resource"]
     page = visit.page
     page.route("**/api/v1/**", lambda route: route.abort())
     page.goto(visit.address)
-    expect(page.locator("#opening")).to_contain_text(
-        "Is regard serve still running?".replace("regard serve", "`regard serve`")
-    )
+    expect(page.locator("#banner")).to_contain_text("The server does not answer.")
     page.unroute("**/api/v1/**")
+    expect(page.locator("#stage .empty")).to_be_visible()
+
+
+def test_a_server_that_cannot_say_what_it_has_can_be_asked_again(visit):
+    visit.allowed.append("status of 500")
+    page = visit.page
+    error = {"error": {"problem": "no classifier could be read"}}
+    page.route("**/api/v1/about", lambda route: route.fulfill(status=500, json=error))
+    page.goto(visit.address)
+    expect(page.locator("#opening")).to_contain_text("No classifier could be read.")
+    page.unroute("**/api/v1/about")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#stage .empty")).to_be_visible()
 
@@ -30,7 +41,7 @@ def test_a_server_that_is_gone_from_the_start_can_be_tried_again(visit):
 def test_a_busy_server_is_waited_for_with_a_countdown(visit):
     visit.allowed.append("status of 429")
     page = visit.open()
-    busy = [3]
+    busy = [5]
 
     def sometimes(route):
         if not busy:
@@ -39,7 +50,9 @@ def test_a_busy_server_is_waited_for_with_a_countdown(visit):
 
     page.route("**/api/v1/estimate", sometimes)
     page.locator("#bars .bar").nth(1).click()
-    expect(page.locator("#banner")).to_have_text("The server has all hands full. Trying again in 2 s.")
+    expect(page.locator("#banner")).to_have_text(
+        re.compile(r"The server has all hands full\. Trying again in [1-5] s\.")
+    )
     visit.mapped()
     expect(page.locator("#banner")).to_be_hidden()
 
@@ -81,3 +94,19 @@ def test_what_a_classifier_is_called_is_never_read_as_html(visit):
     page = visit.open(photo=None)
     expect(page.locator("#settings")).to_contain_text("<img src=y")
     assert page.locator("img[src='y']").count() == 0
+
+
+def test_what_would_take_longer_than_the_server_allows_says_so_and_is_not_offered(visit):
+    page = visit.open()
+
+    def long(route):
+        route.fulfill(json={"passes": 4001, "seconds": 600, "too_long": True, "most_seconds": 120})
+
+    page.route("**/api/v1/estimate", long)
+    page.get_by_role("combobox", name="Method", exact=True).select_option("rise")
+    said = page.locator("#stage .progress.beyond")
+    expect(said).to_contain_text("would take about 10 min, and this server ends a job after 2 min")
+    expect(said.get_by_role("button")).to_have_count(0)
+    page.unroute("**/api/v1/estimate")
+    page.get_by_role("combobox", name="Method", exact=True).select_option("grad-cam")
+    visit.mapped()

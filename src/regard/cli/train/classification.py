@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regard.cli.output import announce
-from regard.cli.photo_run import pass_seconds
 from regard.cli.train.in_words import recipe_in_words
 from regard.cli.train.task import TrainingTask
 from regard.cli.train.told import Told, row
+from regard.timing import pass_seconds
 
 if TYPE_CHECKING:
     from regard.models.classifier import Classifier

@@ -11,8 +11,8 @@ import typer
 
 from regard.cli.out_file import check_out
 from regard.cli.output import announce, print_json, print_table, tracked
-from regard.cli.photo_run import pass_seconds
 from regard.naming import printable
+from regard.timing import pass_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,10 @@ import typer
 from regard.cli.asked import listed
 from regard.cli.out_file import check_out
 from regard.cli.output import announce
-from regard.cli.photo_run import pass_seconds
 from regard.cli.train.options import Accumulate, CheckpointEvery, Replace
 from regard.cli.train.progress import heard, stoppable, watched
 from regard.cli.train.tame_results import Loaded, epoch_in_words, recipe_in_words, tell, tell_rates
+from regard.timing import pass_seconds
 
 if TYPE_CHECKING:
     from regard.explainers.tame import TAME

@@ -117,17 +117,9 @@ def _drawn(items: Items, count: int, asked: Arrangement, part: str, noise: float
     background = torch.tensor(items.background or items.foreground)
     classes = background[whole(uniform("class", count, most), len(background))]
     classes[torch.arange(count), position] = torch.tensor(items.foreground)[label]
-    index = _items_of(items, classes, uniform("item", count, most))
+    index = items.drawn(classes, uniform("item", count, most)).int()
     index[torch.arange(most) >= length[:, None]] = -1
     wrong = uniform("wrong", count) < noise
     if labels > 1:
         label = torch.where(wrong, (label + 1 + whole(uniform("other", count), labels - 1)) % labels, label)
     return Mosaics(items, index, position.to(torch.int16), label.to(torch.int16), ragged=least < most)
-
-
-def _items_of(items: Items, classes: Tensor, uniform: Tensor) -> Tensor:
-    """An item of each class, all alike often, int32."""
-    order = items.classes.argsort(stable=True)
-    counts = items.classes.long().bincount(minlength=len(items.names))
-    firsts = counts.cumsum(0) - counts
-    return order[firsts[classes] + whole(uniform, counts[classes])].int()

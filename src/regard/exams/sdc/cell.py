@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from torch import Tensor
+
 from regard.attention.selective import SelectiveModel, aggregated_shape
+from regard.attention.selective_losses import Baseline
 from regard.attention.selective_networks import Norm, classifier_called, focus_called, functionally_zero
 from regard.attention.selective_weights import weights_called
 from regard.errors import UnsupportedError
@@ -44,17 +48,39 @@ _WORDS = {
     "segments": "m {}",
     "train": "{} mosaics",
     "leaky": "{}leaky",
+    "spread": "spread {}",
+    "overlap": "overlap {}",
+    "skew": "skew {}",
+    "label_noise": "label noise {}",
+    "gamma": "γ {}",
+    "foreground": "foreground {}",
     "focus": "focus {}",
     "classifier": "classifier {}",
     "layer": "layer {}",
+    "norm": "norm {}",
     "weights": "{}",
     "paradigm": "{}",
-    "entropy": "k {:g}",
+    "samples": "{} samples",
+    "baseline": "baseline {}",
+    "entropy": "k {}",
+    "warm_up": "warm-up {}",
     "focus_begins": "focus {}",
     "classifier_begins": "classifier {}",
     "learns": "{} learns",
 }
-"""What a table calls a cell by; the other fields, only where all of these are the same."""
+"""What a table calls a cell by; the other fields, how it is trained, only where these do not tell cells apart."""
+_ARRANGED = ("segments", "train", "test", "spread", "overlap", "skew", "label_noise", "gamma", "foreground")
+"""Of the task: where nothing is said, as the task has it."""
+_SAID_IF_ASKED = ("spread", "overlap", "skew", "label_noise", "gamma", "foreground", "norm", "samples", "baseline")
+"""They are in no words of a cell that does not ask for them, so that a new factor leaves runs without it what they
+were: a configuration is the same as long as the numbers are."""
+_SETTINGS: Mapping[str, tuple[str, type]] = {
+    "softmax": ("temperature", float),
+    "gumbel": ("temperature", float),
+    "entmax": ("alpha", float),
+    "top-k": ("k", int),
+}
+"""Of weights: what stands behind the colon."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +89,27 @@ class Cell:
 
     Attributes:
         task: its name, see `task_called`.
-        segments: m; None for the task's own.
-        train: mosaics to learn from; None likewise.
-        test: mosaics to be examined with; None likewise.
+        segments: m, or (least, most); None for the task's own, as of all of the task but `leaky`: see `task_called`.
+        train: mosaics to learn from.
+        test: mosaics to be examined with.
         leaky: whether both parts have the same items.
+        spread: of the background about its mean.
+        overlap: share of the background that lies about a foreground class.
+        skew: share of mosaics whose foreground stands first.
+        label_noise: share of what is learnt from whose label is another one.
+        gamma: dose of "implanted".
+        foreground: classes of pictures that decide, by name or number.
         focus: network, see `focus_called`.
-        classifier: network, see `classifier_called`. A "cnn-6" has batch norm with running statistics, as published.
+        classifier: network, see `classifier_called`.
+        norm: of both networks that have convolutions; None for running batch norm in a "cnn-6", as published, and none
+            in others.
         layer: at which is averaged, see `SelectiveModel`.
-        weights: see `weights_called`.
+        weights: see `weights_called`; with a setting behind a colon: "softmax:0.5" and "gumbel:0.5" (temperature),
+            "entmax:1.3" (α), "top-k:2" (k).
         paradigm: one of `Paradigm`; or "hybrid", half of the epochs soft, half marginal; "stage-wise", half for the
             classifier, half for the focus; "alternating", ten turns of these; all by soft attention but hybrid's end.
+        samples: of "sampled", see `SelectiveRecipe`.
+        baseline: likewise.
         entropy: k, see `SelectiveRecipe`.
         warm_up: epochs in which k grows.
         focus_begins: see `Begin`.
@@ -90,15 +127,24 @@ class Cell:
     """
 
     task: str = "d1"
-    segments: int | None = None
+    segments: int | tuple[int, int] | None = None
     train: int | None = None
     test: int | None = None
     leaky: bool = False
+    spread: float | None = None
+    overlap: float | None = None
+    skew: float | None = None
+    label_noise: float | None = None
+    gamma: float | None = None
+    foreground: tuple[str | int, ...] | None = None
     focus: str = "mlp-50-50"
     classifier: str = "mlp-50"
     layer: int = 0
+    norm: Norm | None = None
     weights: str = "softmax"
     paradigm: str = "soft"
+    samples: int = 4
+    baseline: Baseline = "leave-one-out"
     entropy: float = 0.0
     warm_up: int = 0
     focus_begins: Begin = "random"
@@ -115,8 +161,20 @@ class Cell:
         _known("paradigm", self.paradigm, PARADIGMS)
         _known("beginning of a focus", self.focus_begins, get_args(Begin))
         _known("beginning of a classifier", self.classifier_begins, ("random", "told"))
-        weights_called(self.weights)
+        _known("norm", self.norm or "none", get_args(Norm))
+        _weights(self.weights, 0)
         for fault, reason in (
+            (self.gamma is not None and self.task != "implanted", "a dose is given in the task implanted alone"),
+            (self.foreground is not None and self.task in POINTS, "the foreground of points is what they are"),
+            (
+                self.norm is not None and not any(name.startswith("cnn") for name in (self.focus, self.classifier)),
+                "networks without convolutions have no norm",
+            ),
+            (
+                self.paradigm != "sampled" and (self.samples, self.baseline) != (Cell.samples, Cell.baseline),
+                "samples and their baseline are of the paradigm sampled alone",
+            ),
+            (self.warm_up > 0 and not self.entropy, "where the loss has no entropy its share cannot grow"),
             (
                 self.weights == "spherical" and self.focus_begins == "zero",
                 "spherical weights of scores that are all 0 have no direction to learn in",
@@ -148,6 +206,8 @@ class Cell:
             phases = (Phase(self.epochs, self.paradigm, self.learns),)  # type: ignore[arg-type]
         return SelectiveRecipe(
             phases=phases,
+            samples=self.samples,
+            baseline=self.baseline,
             entropy=self.entropy,
             warm_up=self.warm_up,
             optimizer=self.optimizer,
@@ -166,7 +226,7 @@ class Cell:
 
     def task_settings(self) -> dict[str, Any]:
         """Those of `task_called` that are not the task's own."""
-        asked = {"segments": self.segments, "train": self.train, "test": self.test, "leaky": self.leaky or None}
+        asked = {name: getattr(self, name) for name in _ARRANGED} | {"leaky": self.leaky or None}
         return {name: value for name, value in asked.items() if value is not None}
 
     def untold(self, task: SelectiveTask, seed: int) -> SelectiveModel:
@@ -175,12 +235,12 @@ class Cell:
         Raises:
             UnsupportedError: networks that do not fit each other or the task.
         """
-        focus = focus_called(self.focus, task.shape, seed, _norm(self.focus))
+        focus = focus_called(self.focus, task.shape, seed, self._norm(self.focus))
         read = aggregated_shape(focus, task.shape, self.layer)
-        classifier = classifier_called(self.classifier, read, len(task.labels), seed, _norm(self.classifier))
+        classifier = classifier_called(self.classifier, read, len(task.labels), seed, self._norm(self.classifier))
         if self.focus_begins == "zero":
             functionally_zero(focus)
-        return SelectiveModel(focus, classifier, weights=weights_called(self.weights, seed), layer=self.layer)
+        return SelectiveModel(focus, classifier, weights=_weights(self.weights, seed), layer=self.layer)
 
     def build(self, task: SelectiveTask, seed: int) -> SelectiveModel:
         """A model as it begins; see `untold`."""
@@ -193,7 +253,17 @@ class Cell:
 
     def words(self) -> dict[str, Any]:
         """JSON values."""
-        return asdict(self)
+        usual = Cell()
+        asked = {name for name in self.changed(usual) if name in _SAID_IF_ASKED}
+        return {name: value for name, value in asdict(self).items() if name in asked or name not in _SAID_IF_ASKED}
+
+    @classmethod
+    def of_words(cls, words: Mapping[str, Any]) -> Cell:
+        """The cell of such values."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in words.items()
+        }
+        return cls(**values)
 
     def changed(self, default: Cell) -> tuple[str, ...]:
         """The names of the fields in which it is not the default."""
@@ -201,16 +271,48 @@ class Cell:
         return tuple(name for name in names if getattr(self, name) != getattr(default, name))
 
     def called(self, default: Cell) -> str:
-        """What makes it another one than the default: "layer 2", or "focus told, classifier learns"."""
-        changed = self.changed(default)
-        values = {name: getattr(self, name) for name in changed} | {"leaky": "" if self.leaky else "not "}
-        named = [_WORDS[name].format(values[name]) for name in changed if name in _WORDS]
-        named = named or [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in changed]
-        return ", ".join(named) or "default"
+        """What makes it another one than the default: "layer 2", or "focus told, classifier learns".
+
+        How it is trained is not said: where that alone is different, it is called as the default is; see `besides`.
+        """
+        return ", ".join(self._word(name) for name in self.changed(default) if name in _WORDS) or "default"
+
+    def besides(self, default: Cell) -> str:
+        """What else is different: "epochs 200, rate 0.1"."""
+        return ", ".join(self._word(name) for name in self.changed(default) if name not in _WORDS)
+
+    def _word(self, name: str) -> str:
+        value = getattr(self, name)
+        if isinstance(value, tuple):
+            value = ("-" if name == "segments" else "+").join(map(str, value))
+        elif isinstance(value, bool):
+            value = "" if value else "not "
+        elif isinstance(value, float):
+            value = f"{value:g}"
+        elif value is None:
+            value = "never" if name == "stop" else "usual"
+        return _WORDS.get(name, f"{name} {{}}").format(value)
+
+    def _norm(self, network: str) -> Norm:
+        if not network.startswith("cnn"):
+            return "none"
+        return self.norm or ("running" if network == "cnn-6" else "none")
 
 
-def _norm(network: str) -> Norm:
-    return "running" if network == "cnn-6" else "none"
+def _weights(asked: str, seed: int) -> Callable[[Tensor], Tensor]:
+    """Weights by name, with a setting behind a colon where one is asked for."""
+    name, colon, value = asked.partition(":")
+    if not colon and name != "top-k":
+        return weights_called(name, seed)
+    if name not in _SETTINGS:
+        raise UnsupportedError("these weights have no setting", came=repr(asked), expected=f"of {', '.join(_SETTINGS)}")
+    setting, kind = _SETTINGS[name]
+    try:
+        return weights_called(name, seed, **{setting: kind(value)})
+    except ValueError as reason:
+        raise UnsupportedError(
+            f"{setting} of weights is a number behind a colon", came=repr(asked), expected=f"such as {name}:2"
+        ) from reason
 
 
 def _known(what: str, value: object, known: tuple[str, ...]) -> None:

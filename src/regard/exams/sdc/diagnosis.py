@@ -11,6 +11,7 @@ from regard.exams.sdc.evidence import evidence_of
 from regard.exams.sdc.interventions import WithWeights, intervene, with_weights_of
 from regard.exams.sdc.outcomes import Ties, in_per_cent, outcomes
 from regard.exams.sdc.task import Mosaics, SelectiveTask
+from regard.seeds import check_seed
 
 SAMPLE = 2000
 """Mosaics that a diagnosis looks at, the first ones: shares are then known to about one per cent."""
@@ -34,7 +35,7 @@ def diagnose(
 
         diagnose(model, task, with_weights=lambda segments, weights: model.head((weights[..., None] * segments).sum(1)))
 
-    Cost: a forward of both parts, and four of the one that is examined.
+    Cost: a forward of both parts, and five of the one that is examined.
 
     Args:
         model: see `regard.exams.sdc.answers`; nothing is left in it.
@@ -48,8 +49,9 @@ def diagnose(
     Raises:
         MetricError: answers that cannot be judged; see `ask` and `intervene`.
         NotFiniteError: NaN or infinity among them.
-        UnsupportedError: another part.
+        UnsupportedError: no task, another part, or a seed that is none.
     """
+    check_seed(seed)
     own = ask(model, part_of(task, split), len(task.labels), batch, SAMPLE)
     return diagnosed(model, task, split, own, ties, batch, with_weights, seed)
 
@@ -82,6 +84,13 @@ def diagnosed(
 
 def part_of(task: SelectiveTask, split: str) -> Mosaics:
     """One part of a task by name."""
+    if not isinstance(task, SelectiveTask):
+        raise UnsupportedError(
+            "a model is examined with a task",
+            came=repr(task)[:100],
+            expected="a SelectiveTask",
+            remedy="task_called(…)",
+        )
     if split not in ("train", "test"):
         raise UnsupportedError("a task has no such part", came=repr(split), expected="train or test")
     return task.train if split == "train" else task.test

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from regard.exams.sdc.evidence import Coded, Evidence
+from regard.training.selective.figures import SHARP, learnt
 
 Mode = Literal[
     "memorisation",
@@ -35,12 +36,7 @@ Mode = Literal[
     "unnamed",
 ]
 
-# Thresholds, in per cent but for SHARP.
-LEARNT = 25.0
-"""Of the way from chance to 100 that an accuracy must be: 50 % for three labels, where failed runs of the experiments
-have 34 to 46 %. `regard.training.selective.figures.collapsed` asks for the same."""
-SHARP = 1.1
-"""Weights above 0.01 up to which one segment has all: collapsed runs have 1.003; likewise."""
+# Thresholds, in per cent; what is a collapse, and what has learnt, is said by `regard.training.selective.figures`.
 FORGOTTEN = 50.0
 """Of what was learnt beyond chance that is missing in the test: the memorising run of the experiments misses 88 %,
 those that learn both modules from 30,000 mosaics at most 26."""
@@ -53,9 +49,11 @@ Below a half the foreground is still the rule; of the other labels it must be, e
 DOMINATING = 50.0
 """Of all FFPT that is the coded label's: all of it by the closed form. From a half on the other errors, leakage beside
 it or a second coded label, are fewer; linear focuses trained on boxes have 46 to 100."""
-EVEN = 95.0
-"""Of log m that the weights' entropy has: with all mosaics alike, no weight is above 0.63 at m = 2, none above 0.28 at
-m = 9. The average then says nearly as much of every segment."""
+ALIKE = 10.0
+"""Of what the largest weight can have beyond its share 1/m: by the closed form it is nothing. With all mosaics alike no
+weight is above 0.55 at m = 2, none above 0.2 at m = 9. The entropy would not do: at m = 2 a weight of 0.63 has 95 % of
+it, and linear focuses of boxes that lean so (12 to 26) find the foreground of two labels in three. Nor may the answers
+hang on what little the weights differ: with all of them alike they must survive."""
 LAST = 90.0
 """Of mosaics in which the foreground has the least weight: such weights are not alike, but inverted, however flat."""
 SURVIVING = 90.0
@@ -134,13 +132,29 @@ def _class_coded(seen: Evidence) -> str | None:
 
 def _coded(seen: Evidence, coded: Coded) -> str | None:
     """That background stands for a label, whatever else there is."""
-    found = coded.others_focus >= CODED and coded.focus <= coded.others_focus / 2
-    if not found or coded.elsewhere < CODED or (coded.kept is not None and coded.kept < DESTROYED):
+    if not _finds_others(coded) or not _stands_for(coded):
         return None
-    told = "" if coded.kept is None else f"; {coded.kept:.0f} % of these are right by the focused background alone"
+    return _finding(seen, coded) + ("" if coded.kept is None else f"; {_by_background(coded)}")
+
+
+def _finds_others(coded: Coded) -> bool:
+    """Whether the focus is on the foreground of the other labels alone."""
+    return coded.others_focus >= CODED and coded.focus <= coded.others_focus / 2 and coded.elsewhere >= CODED
+
+
+def _stands_for(coded: Coded) -> bool:
+    """Whether background is told this label more often than any other: by the closed form always."""
+    return coded.kept is None or coded.rival is None or coded.kept > coded.rival
+
+
+def _by_background(coded: Coded) -> str:
+    return f"by the focused background alone {coded.kept:.0f} % of these are right, and {coded.rival:.0f} % another label"
+
+
+def _finding(seen: Evidence, coded: Coded) -> str:
     return (
         f"the focus finds {coded.label!r} in {coded.focus:.1f} %, other labels in {coded.others_focus:.1f} %, and "
-        f"{coded.of_all:.0f} % of all FFPT ({seen.FFPT:.1f} %) are of that label{told}"
+        f"{coded.of_all:.0f} % of all FFPT ({seen.FFPT:.1f} %) are of that label"
     )
 
 
@@ -152,9 +166,12 @@ def _interpretable(seen: Evidence) -> str | None:
 
 
 def _uniform(seen: Evidence) -> str | None:
-    if not seen.evenness >= EVEN or seen.foreground_last >= LAST:
+    left = seen.left(seen.alike)
+    if not seen.lean <= ALIKE or seen.foreground_last >= LAST or (left is not None and left < SURVIVING):
         return None
-    return f"the weights' entropy is {seen.evenness:.1f} % of what it can be, and {seen.accuracy:.1f} % are right"
+    alike = "" if seen.alike is None else f", with all weights the same {seen.alike:.1f} %"
+    right = f"{seen.accuracy:.1f} % are right{alike}"
+    return f"the largest weight has {seen.lean:.1f} % of what it can beyond its share; {right}"
 
 
 def _late(seen: Evidence) -> str | None:
@@ -187,7 +204,7 @@ _RULES: tuple[tuple[Mode, Callable[[Evidence], str | None]], ...] = (
 
 
 def _learnt(accuracy: float, seen: Evidence) -> bool:
-    return accuracy >= seen.chance + LEARNT / 100 * (100 - seen.chance)
+    return learnt(accuracy / 100, seen.chance / 100)
 
 
 def _elsewhere(seen: Evidence) -> str:
@@ -208,8 +225,8 @@ def _notes(seen: Evidence, mode: Mode, leaky: bool) -> tuple[str, ...]:
         found += _parts(seen)
     if mode == "interpretable" and _late(seen):
         found.append(f"the weights are right, but not why the answers are: {_late(seen)}")
-    if mode == "interpretable" and seen.evenness >= EVEN:
-        found.append(f"the weights are nearly alike: their entropy is {seen.evenness:.1f} % of what it can be")
+    if mode == "interpretable" and seen.lean <= ALIKE:
+        found.append(f"the weights are nearly alike: the largest has {seen.lean:.1f} % of what it can beyond its share")
     if leaky and mode != "memorisation":
         found.append("both parts of the task have the same items, so what was learnt by heart is not seen")
     if seen.drawn is None:
@@ -225,6 +242,11 @@ def _parts(seen: Evidence) -> list[str]:
     found = []
     if seen.coded is not None and (coded := _coded(seen, seen.coded)):
         found.append(f"in part a class-coded focus: {coded}")
+    elif seen.coded is not None and _finds_others(seen.coded):
+        found.append(
+            f"class-coded by its outcomes alone: {_finding(seen, seen.coded)}, but {_by_background(seen.coded)}: these "
+            "are told by what weight the foreground is left"
+        )
     if seen.bound < seen.FFPT and not seen.leaks:
         found.append(f"in part leakage: a hard selection has an FFPT of at most {seen.bound:.1f} %")
     return found

@@ -13,7 +13,7 @@ from torch import Tensor
 from regard.exams.sdc.answers import Answers
 from regard.exams.sdc.interventions import Interventions
 from regard.exams.sdc.outcomes import Ties, by_class, in_per_cent, outcomes
-from regard.exams.sdc.weight_figures import NOTABLE
+from regard.training.selective.figures import SUPPORT
 
 HARD = 1 - 1e-6
 """From this largest weight on, in every mosaic, a selection is hard: what is left is rounding of float32."""
@@ -31,6 +31,7 @@ class Coded:
         others_focus: the same, the mean over the other labels.
         kept: how many of this label's FFPT are right with all weight on the focused background, too: that background
             means this label. None without interventions.
+        rival: how many of them are then given that other label which is given most.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Coded:
     focus: float
     others_focus: float
     kept: float | None
+    rival: float | None
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,14 @@ class Evidence:
         train, test: its accuracy on both parts of the task.
         right_elsewhere: how often it is right where the focus is elsewhere.
         foreground_last: how often no segment has less weight than the foreground; of equal ones each its share.
-        evenness: mean entropy of the weights, of what it is at most, log m.
+        lean: how far the weights lean on one segment, mean (m max α − 1) / (m − 1): 0 with all alike, 100 where one has
+            all. If the others share alike, the average is that much of the focus and else that of equal weights.
         support: mean number of weights above 0.01.
         coded: None where no answer is FFPT.
         hard: FFPT of a hard selection: of the model's own weights where they are hard, else with all weight on the
             focus; None where they are soft and nothing can be intervened in.
         bound: what that can be at most, see `hard_bound`.
-        one_hot, drawn, without_foreground: accuracy after that intervention, see `Interventions`.
+        one_hot, drawn, alike, without_foreground: accuracy after that intervention, see `Interventions`.
         follows: how often the answer is the label of another foreground put there, with the weights held.
     """
 
@@ -71,13 +74,14 @@ class Evidence:
     test: float
     right_elsewhere: float
     foreground_last: float
-    evenness: float
+    lean: float
     support: float
     coded: Coded | None
     hard: float | None
     bound: float
     one_hot: float | None = None
     drawn: float | None = None
+    alike: float | None = None
     without_foreground: float | None = None
     follows: float | None = None
 
@@ -127,7 +131,6 @@ def evidence_of(
     means = in_per_cent(each)
     elsewhere = 100 - means["focus-accuracy"]
     weights = own.weights.double()
-    evenness = _evenness(weights, own.classes >= 0)
     return Evidence(
         examples=len(own),
         chance=100 * _largest_share(own.label),
@@ -138,13 +141,14 @@ def evidence_of(
         test=test,
         right_elsewhere=100 * means["FFPT"] / elsewhere if elsewhere > 0 else math.nan,
         foreground_last=100 * _foreground_last(weights, own),
-        evenness=100 * evenness,
-        support=float((weights > NOTABLE).sum(dim=1).double().mean()),
+        lean=100 * _lean(weights, own.classes >= 0),
+        support=float((weights > SUPPORT).sum(dim=1).double().mean()),
         coded=_coded(each, changed, own, labels),
         hard=_hard(each, changed, own),
         bound=hard_bound(own.label),
         one_hot=None if changed is None else _accuracy(changed.one_hot),
         drawn=None if changed is None else _accuracy(changed.drawn),
+        alike=None if changed is None else _accuracy(changed.alike),
         without_foreground=None if changed is None else _accuracy(changed.without_foreground),
         follows=None if changed is None or changed.swapped is None else _accuracy(changed.swapped),
     )
@@ -190,13 +194,13 @@ def _foreground_last(weights: Tensor, own: Answers) -> float:
     return float(shares[several].mean())
 
 
-def _evenness(weights: Tensor, there: Tensor) -> float:
+def _lean(weights: Tensor, there: Tensor) -> float:
     counts = there.sum(dim=1)
     several = counts > 1
     if not bool(several.any()):
         return math.nan
-    entropy = -torch.special.xlogy(weights, weights).sum(dim=1)
-    return float((entropy[several] / counts[several].double().log()).mean())
+    each = (counts * weights.amax(dim=1) - 1) / (counts - 1)
+    return float(each[several].mean())
 
 
 def _coded(each: Tensor, changed: Interventions | None, own: Answers, labels: Sequence[str]) -> Coded | None:
@@ -207,11 +211,11 @@ def _coded(each: Tensor, changed: Interventions | None, own: Answers, labels: Se
     table = by_class(each, own.label, len(labels))
     focused = table[:, 0] + table[:, 2]
     others = focused[[place for place in range(len(labels)) if place != number]]
-    of_label = own.label == number
-    kept = None
+    kept = rival = None
     if changed is not None:
-        right = changed.one_hot[:, 0] + changed.one_hot[:, 1]
-        kept = 100 * float((each[of_label, 1] * right[of_label]).sum() / elsewhere[number])
+        weights = each[:, 1] * (own.label == number)
+        said = 100 * weights @ changed.said / elsewhere[number]
+        kept, rival = float(said[number]), max((*said[:number].tolist(), *said[number + 1 :].tolist()), default=0.0)
     return Coded(
         label=labels[number],
         of_all=100 * float(elsewhere[number] / elsewhere.sum()),
@@ -219,6 +223,7 @@ def _coded(each: Tensor, changed: Interventions | None, own: Answers, labels: Se
         focus=float(focused[number]),
         others_focus=float(others.nanmean()) if len(others) else math.nan,
         kept=kept,
+        rival=rival,
     )
 
 

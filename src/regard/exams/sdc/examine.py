@@ -19,6 +19,7 @@ from regard.exams.sdc.outcomes import OUTCOMES, Ties, background_to_class, by_cl
 from regard.exams.sdc.task import Mosaics, SelectiveTask
 from regard.exams.sdc.weight_figures import figures
 from regard.notebook import html_figure
+from regard.seeds import check_seed
 from regard.statistics import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -177,8 +178,9 @@ def examine(
         MetricError: answers of another form, weights that are not on the simplex, answers that depend on batch mates,
             or a `with_weights` that is not of this model.
         NotFiniteError: NaN or infinity in the answers, with the example.
-        UnsupportedError: another part of the task.
+        UnsupportedError: no task, another part of it, or a seed that is none.
     """
+    check_seed(seed)
     mosaics = part_of(task, split)
     own = ask(model, mosaics, len(task.labels), batch)
     each = outcomes(own.weights, own.logits, own.label, own.position, own.mask, ties, seed)

@@ -84,12 +84,10 @@ def region_figure(model: SelectiveModel, task: SelectiveTask, split: str = "test
             expected="d1 or boxes",
         )
     chosen = torch.arange(0, len(items.classes), -(-len(items.classes) // _MOST_POINTS))
-    labels = torch.full((len(items.names),), -1)
-    labels[list(items.foreground)] = torch.arange(len(items.foreground))
     with asking(model):
         return draw_regions(
             items.taken(chosen),
-            labels[items.classes[chosen].long()],
+            items.labels[chosen],
             task.labels,
             lambda points: model(given(model, points)[:, None]).logits,
             lambda points: model.read(given(model, points)[:, None])[0][:, 0],

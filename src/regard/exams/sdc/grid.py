@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,7 +88,14 @@ def possible(grid: Grid, tasks: Mapping[Cell, SelectiveTask]) -> Grid:
 
 
 def _by_name(cells: Sequence[Cell]) -> dict[str, Cell]:
-    found = {cell.called(cells[0]): cell for cell in cells}
+    """Each by what makes it another one than the first; of those that this does not tell apart also how it learns."""
+    brief = Counter(cell.called(cells[0]) for cell in cells)
+    found = {}
+    for cell in cells:
+        name, besides = cell.called(cells[0]), cell.besides(cells[0])
+        if brief[name] > 1 and besides:
+            name = besides if name == "default" else f"{name}, {besides}"
+        found[name] = cell
     if len(found) < len(cells):
         raise UnsupportedError("two cells of a grid are the same", remedy="say every value once")
     return found

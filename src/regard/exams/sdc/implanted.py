@@ -45,10 +45,7 @@ def _least_varied(items: Items) -> Tensor:
 
 def _moved(items: Items, directions: Tensor, gamma: float) -> Items:
     values = items.taken(torch.arange(len(items.classes)))
-    place = torch.full((len(items.names),), -1)
-    place[list(items.foreground)] = torch.arange(len(items.foreground))
-    which = place[items.classes.long()]
-    chosen = which >= 0
+    chosen = items.labels >= 0
     flat = values.flatten(1)
-    flat[chosen] += gamma * flat[chosen].norm(dim=1, keepdim=True) * directions[which[chosen]]
+    flat[chosen] += gamma * flat[chosen].norm(dim=1, keepdim=True) * directions[items.labels[chosen]]
     return replace(items, values=flat.view_as(values))

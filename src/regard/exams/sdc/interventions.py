@@ -11,9 +11,9 @@ from torch import Tensor
 
 from regard.attention.selective import SelectiveModel, averaged, chosen, mixed
 from regard.errors import MetricError
-from regard.exams.sdc.answers import Answers, Model, asking, called, check_logits, given, slack_of
+from regard.exams.sdc.answers import Answers, Model, asking, called, check_logits, given, in_batches
 from regard.exams.sdc.items import generator, whole
-from regard.exams.sdc.outcomes import Ties, focus_shares, outcomes
+from regard.exams.sdc.outcomes import Ties, focus_shares, outcomes, prediction_shares, slack_of
 from regard.exams.sdc.task import Examples, Mosaics
 
 WithWeights = Callable[..., Tensor]
@@ -28,16 +28,20 @@ class Interventions:
     Attributes:
         one_hot: the focus gets all weight; of equal weights one is drawn.
         drawn: weights are drawn, all points of the simplex alike likely.
+        alike: all weights are the same.
         without_foreground: the foreground's weight goes to the others in their proportions, or equally where they have
             none; only of mosaics that have others, so perhaps of none.
         swapped: the foreground is another item, of another class, and the weights are held; "predicted right" is that
             other class. None where there is only one.
+        said: (n, C) the share of each label in what is predicted with all weight on the focus.
     """
 
     one_hot: Tensor
     drawn: Tensor
+    alike: Tensor
     without_foreground: Tensor
     swapped: Tensor | None
+    said: Tensor
 
 
 def with_weights_of(model: Model) -> WithWeights | None:
@@ -50,7 +54,7 @@ def intervene(
 ) -> Interventions:
     """Intervene in a model's answers.
 
-    Cost: four forwards of every mosaic.
+    Cost: five forwards of every mosaic.
 
     Args:
         model: as of `regard.exams.sdc.answers.ask`.
@@ -69,36 +73,44 @@ def intervene(
     changed = {
         "one_hot": focus_shares(own.weights, own.mask, "random", seed),
         "drawn": _drawn(own, seed),
+        "alike": (there := (own.classes >= 0).double()) / there.sum(dim=1, keepdim=True),
         "without_foreground": _without_foreground(own),
         "swapped": own.weights,
     }
     other, item = _others(mosaics, own, seed)
-    parts: dict[str, list[Tensor]] = {name: [] for name in changed}
+
+    def asked(rows: slice) -> dict[str, Tensor]:
+        found, answers = mosaics[rows], {}
+        for name, weights in changed.items():
+            if name == "swapped":
+                place = torch.arange(len(found.position)), found.position.cpu()
+                found.segments[place] = mosaics.items.taken(item[rows].to(found.segments.device))
+            answers[name] = _weighed(model, with_weights, found, weights[rows], labels)
+        return answers
+
     with asking(model):
         _check_own(model, with_weights, mosaics, own)
-        for start in range(0, count, batch):
-            rows = slice(start, min(start + batch, count))
-            found = mosaics[rows]
-            for name, weights in changed.items():
-                if name == "swapped":
-                    place = torch.arange(len(found.position)), found.position.cpu()
-                    found.segments[place] = mosaics.items.taken(item[rows].to(found.segments.device))
-                parts[name].append(_weighed(model, with_weights, found, weights[rows], labels))
+        parts = in_batches(count, batch, asked)
+    logits = {name: torch.cat([part[name] for part in parts]) for name in changed}
     each = {
         name: outcomes(
             changed[name],
-            torch.cat(logits),
+            logits[name],
             other if name == "swapped" else own.label,
             own.position,
             own.mask,
             ties,
             seed,
         )
-        for name, logits in parts.items()
+        for name in changed
     }
-    each["without_foreground"] = each["without_foreground"][(own.classes >= 0).sum(dim=1) > 1]
     return Interventions(
-        each["one_hot"], each["drawn"], each["without_foreground"], each["swapped"] if labels > 1 else None
+        one_hot=each["one_hot"],
+        drawn=each["drawn"],
+        alike=each["alike"],
+        without_foreground=each["without_foreground"][(own.classes >= 0).sum(dim=1) > 1],
+        swapped=each["swapped"] if labels > 1 else None,
+        said=prediction_shares(logits["one_hot"], count, ties, seed),
     )
 
 
@@ -155,12 +167,9 @@ def _without_foreground(own: Answers) -> Tensor:
 def _others(mosaics: Mosaics, own: Answers, seed: int) -> tuple[Tensor, Tensor]:
     """For each mosaic another label than its foreground's, all alike often, and an item of it: (n,) and (n,)."""
     items = mosaics.items
-    foreground, classes = torch.tensor(items.foreground), items.classes.cpu().long()
+    foreground = torch.tensor(items.foreground)
     uniform = torch.rand(2, len(own), dtype=torch.float64, generator=generator(seed, "swapped"))
     kinds = own.classes.gather(1, own.position[:, None])
     now = (kinds == foreground).long().argmax(dim=1)
     other = (now + 1 + whole(uniform[0], max(1, len(foreground) - 1))) % len(foreground)
-    order = classes.argsort(stable=True)
-    counts = classes.bincount(minlength=len(items.names))
-    wanted = foreground[other]
-    return other, order[(counts.cumsum(0) - counts)[wanted] + whole(uniform[1], counts[wanted])]
+    return other, items.drawn(foreground[other], uniform[1])

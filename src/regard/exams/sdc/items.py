@@ -41,6 +41,28 @@ class Items:
         """The classes that have items and do not decide."""
         return tuple(number for number in self.classes.unique().tolist() if number not in self.foreground)
 
+    @property
+    def labels(self) -> Tensor:
+        """(count,) int64, the label of each item: the place of its class in the foreground; −1 of background."""
+        of_class = torch.full((len(self.names),), -1, device=self.classes.device)
+        of_class[list(self.foreground)] = torch.arange(len(self.foreground), device=of_class.device)
+        return of_class[self.classes.long()]
+
+    def drawn(self, classes: Tensor, uniform: Tensor) -> Tensor:
+        """An item of each class, all of it alike often.
+
+        Args:
+            classes: int64, each with items.
+            uniform: of the same shape, from [0, 1), float64.
+
+        Returns:
+            Their indices, int64, on the CPU.
+        """
+        own = self.classes.cpu().long()
+        counts = own.bincount(minlength=len(self.names))
+        firsts = counts.cumsum(0) - counts
+        return own.argsort(stable=True)[firsts[classes] + whole(uniform, counts[classes])]
+
     def taken(self, index: Tensor) -> Tensor:
         """Some items by index, float32, of the shape of `index` and then that of an item: a copy."""
         found = self.values.index_select(0, index.flatten())

@@ -26,8 +26,9 @@ from regard.exams.sdc.items import generator
 Ties = Literal["fractional", "first", "random", "strict"]
 OUTCOMES = ("FTPT", "FFPT", "FTPF", "FFPF")
 
-_SLACK = 0.01
-"""How far from one the weights of a row may add up: bfloat16 has no finer steps."""
+SLACK = 1e-4
+"""How far rounding may move a number of float32, as a share of the largest: sums of some thousand terms differ by a few
+1e-6 with the size of a batch. Of coarser types it is two of their steps."""
 
 
 def outcomes(
@@ -63,9 +64,16 @@ def outcomes(
         NotFiniteError: NaN or infinity in weights, NaN or +∞ in logits.
     """
     focus = _share_of(focus_shares(weights, mask, ties, seed), position, "position", mask)
-    prediction = _share_of(_prediction_shares(logits, len(weights), ties, seed), label, "label")
+    prediction = _share_of(prediction_shares(logits, len(weights), ties, seed), label, "label")
     columns = (focus * prediction, (1 - focus) * prediction, focus * (1 - prediction), (1 - focus) * (1 - prediction))
     return torch.stack(columns, dim=1)
+
+
+def outcome_columns(
+    weights: Tensor, logits: Tensor, label: Tensor, position: Tensor, mask: Tensor | None
+) -> dict[str, Tensor]:
+    """`outcomes` by name, as a training has its further figures: `regard.training.selective.figures.Judged`."""
+    return dict(zip(OUTCOMES, outcomes(weights, logits, label, position, mask).unbind(dim=1), strict=True))
 
 
 def in_per_cent(each: Tensor) -> dict[str, float]:
@@ -135,7 +143,7 @@ def background_to_class(
     focus = focus_shares(weights, mask, ties, seed)
     _share_of(focus, position, "position", mask)
     focus = focus.scatter(1, position.long()[:, None], 0).flatten()
-    answers = _prediction_shares(segment_logits.flatten(0, 1), len(focus), ties, seed) * focus[:, None]
+    answers = prediction_shares(segment_logits.flatten(0, 1), len(focus), ties, seed) * focus[:, None]
     kinds = classes.flatten().long().clamp(min=0)
     rows = int(kinds.max()) + 1
     if count is not None and count < rows:
@@ -166,15 +174,29 @@ def checked_weights(weights: Tensor, mask: Tensor | None = None) -> Tensor:
     values = weights.detach().double()
     _refuse(~values.isfinite(), "a weight is NaN or infinity", values, NotFiniteError)
     _refuse(values < 0, "a weight is below zero", values)
-    _refuse(
-        ((values.sum(dim=1, keepdim=True) - 1).abs() > _SLACK).expand_as(values), "weights do not add up to one", values
-    )
+    sums, slack = values.sum(dim=1), slack_of(weights)
+    far = (sums - 1).abs()
+    if float(far.max()) > slack:
+        raise MetricError(
+            "weights do not add up to one",
+            came=f"sums from {float(sums.min()):.6g} to {float(sums.max()):.6g}, farthest in example {far.argmax()}",
+            expected=f"1 ± {slack:.2g}",
+        )
     if mask is not None:
         _refuse(~mask & (values != 0), "there is weight where there is no segment", values)
     return values
 
 
-def _prediction_shares(logits: Tensor, count: int, ties: Ties, seed: int) -> Tensor:
+def slack_of(values: Tensor) -> float:
+    """How far rounding may move a number of this type, as a share of the largest."""
+    return max(SLACK, 2 * torch.finfo(values.dtype).eps)
+
+
+def prediction_shares(logits: Tensor, count: int, ties: Ties = "fractional", seed: int = 0) -> Tensor:
+    """The share of each label in the prediction, (n, C) float64: one on the largest logit where there is one largest.
+
+    Args and errors: as `outcomes`; `count` is n.
+    """
     if logits.dim() != 2 or len(logits) != count or logits.shape[1] == 0 or not logits.is_floating_point():
         raise MetricError(
             "every example has a number for each label",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from regard.exams.sdc.published import Published
-from regard.exams.sdc.table import COMPARED, GOOD, Line, Table, Trend
-from regard.statistics import Estimate
+from regard.exams.sdc.table import COMPARED, GOOD, Line, Table
+from regard.exams.sdc.verdicts import ONE_OF, Judgement
+from regard.markdown_table import table_lines
+from regard.statistics import ALPHA, Estimate
 
 HEAD = (
     "cell",
@@ -24,12 +26,22 @@ READING = (
     "All in per cent, of mosaics that were not learnt from unless it says otherwise: means over seeds with 95 % "
     "bootstrap intervals over seeds (first weights and orders; the mosaics are the same), none where all seeds are "
     "alike. FTPT: right and looking at the foreground; FFPT: right and looking elsewhere. The difference is seed by "
-    f"seed. Good: seeds that are right in more than {GOOD:g} % of training, and FTPT of these alone, which conditions "
-    "on success. What it does: the diagnosis, and of how many seeds."
+    "seed; ≈: it could be chance (paired sign-flip test over seeds, Holm over the differences of a table, "
+    f"p ≥ {ALPHA:g}). Good: seeds that are right in more than {GOOD:g} % of training, and FTPT of these alone, which "
+    "conditions on success. What it does: the diagnosis, and of how many seeds."
 )
 PUBLISHED_ELSEWHERE = (
     "Published: papers/sdc.md, with its section; there m, data, epochs and networks differ in part, and what was "
     "tested with had been learnt from."
+)
+
+
+ABOUT_CLAIMS = (
+    "A claim of several cells is judged by the slope of its figure from one to the next, seed by seed; of one cell by "
+    "its mean, above or below a level. Where the interval lies to one side, the verdict is “agrees” or “disagrees” if "
+    f"chance alone would hardly do it (sign-flip test over seeds, Holm over these claims, p < {ALPHA:g}), otherwise "
+    "“tends to”. What is said to occur agrees where any seed does it, and disagrees where none does of so many that it "
+    f"would have been seen if one of {ONE_OF} did."
 )
 
 
@@ -44,13 +56,13 @@ def written(table: Table, facts: Sequence[str]) -> str:
     lines = [f"# {title}", "", *(f"- {fact}" for fact in facts)]
     lines += [f"- Left out: {reason}" for reason in table.grid.left_out]
     known = any(line.published for line in table.lines)
-    lines += ["", " ".join([READING, *([PUBLISHED_ELSEWHERE] if known else [])]), ""]
-    if table.trends:
-        lines += ["## Claims", "", _about_claims(len(table.seeds)), ""]
-        lines += [*grid_lines(claims(table.trends)), ""]
+    reading = [READING, *([PUBLISHED_ELSEWHERE] if known else []), _least(len(table.seeds))]
+    lines += ["", " ".join(filter(None, reading)), ""]
+    if table.judgements:
+        lines += ["## Claims", "", ABOUT_CLAIMS, "", *table_lines(claims(table.judgements)), ""]
     for factor, rows in cells(table, long=True):
         whole = [HEAD, *rows] if known else [row[:-1] for row in (HEAD, *rows)]
-        lines += [f"## {factor}", "", *grid_lines(whole), ""]
+        lines += [f"## {factor}", "", *table_lines(whole), ""]
     return "\n".join(lines)
 
 
@@ -69,60 +81,65 @@ def cells(table: Table, long: bool) -> Iterator[tuple[str, list[list[str]]]]:
         yield factor, [first, *(_row(line, long) for line in others if line.factor == factor)]
 
 
-def claims(trends: Sequence[Trend]) -> list[list[str]]:
+def claims(judgements: Sequence[Judgement]) -> list[list[str]]:
     """The claims and what became of them, the head first."""
-    rows = [["claim", "section", "cells", "measured", "p", "verdict"]]
-    for trend in trends:
-        claim = trend.claim
-        what = claim.figure + (" a step" if len(claim.cells) > 1 else "")
-        measured = f"{what}: {estimated(trend.slope, long=True, signed=len(claim.cells) > 1)}"
+    rows = [["claim", "section", "cells", "measured", "p", "p, Holm", "verdict"]]
+    for judgement in judgements:
+        claim, test = judgement.claim, judgement.test
+        p_values = ["", ""] if test is None else [f"{value:.2g}" for value in (test.p_value, judgement.adjusted)]
+        words = claim.words + (f" (in doubt: {claim.doubt})" if claim.doubt else "")
         cells = " → ".join(claim.cells)
-        rows.append([claim.words, claim.section, cells, measured, f"{trend.slope.p_value:.2g}", trend.verdict])
+        rows.append([words, claim.section, cells, _measured(judgement), *p_values, judgement.verdict])
     return rows
 
 
-def estimated(estimate: Estimate, long: bool, signed: bool = False) -> str:
-    """A mean, with its interval where `long`."""
-    if not estimate.photos:
-        return "–"
-    sign = "+" if signed else ""
-    words = f"{estimate.mean:{sign}.1f}"
-    if long and estimate.interval is not None:
-        words += f" [{estimate.interval[0]:{sign}.1f}, {estimate.interval[1]:{sign}.1f}]"
-    return words
+def _measured(judgement: Judgement) -> str:
+    claim, found = judgement.claim, judgement.measured
+    if claim.says == "occurs":
+        return f"{claim.figure}: {found.mean * found.photos / 100:.0f} of {found.photos} seeds"
+    if claim.says in ("above", "below"):
+        return f"{claim.figure}: {found:.1f}; {claim.says} {claim.level:g}?"
+    return f"{claim.figure} a step: {found:+.1f}"
 
 
-def grid_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows, the head first, as lines of Markdown."""
-    cells = [f"| {' | '.join(row)} |" for row in rows]
-    return [cells[0], f"| {' | '.join(['---'] * len(rows[0]))} |", *cells[1:]]
-
-
-def _about_claims(seeds: int) -> str:
-    return (
-        "A claim is judged by the slope of its figure over its cells, seed by seed: undecided where the interval of "
-        f"the mean slope holds 0. The p value is that of a sign-flip test, with {seeds} seeds at least "
-        f"{min(1.0, 2.0 ** (1 - seeds)):.2g}; where that is much, an interval without 0 says no more than that all "
-        "seeds agree."
-    )
+def _least(seeds: int) -> str:
+    """That few seeds cannot tell anything from chance, where it is so."""
+    least = min(1.0, 2.0 ** (1 - seeds))
+    return "" if least < ALPHA else f"With {seeds} seeds p is {least:.2g} at least: they can tell nothing from chance."
 
 
 def _row(line: Line, long: bool) -> list[str]:
-    found, good = line.found, line.of_good["test FTPT"]
+    form = _with_interval if long else _mean
+    found = line.found
     row = [
         line.name,
-        *(estimated(found[f"test {name}"], long) for name in ("accuracy", "FTPT", "FFPT")),
-        "" if line.difference is None else estimated(line.difference, long, signed=True),
-        f"{estimated(found['train accuracy'], False)}, {estimated(found['train FTPT'], long)}",
+        *(form(found[f"test {name}"]) for name in ("accuracy", "FTPT", "FFPT")),
+        _difference(line, form),
+        f"{_mean(found['train accuracy'])}, {form(found['train FTPT'])}",
         f"{line.good} of {line.seeds}",
-        estimated(good, long),
-        _modes(line.modes),
+        form(line.of_good["test FTPT"]),
+        _modes(line),
     ]
     return [*row, _published(line.published)] if long else row
 
 
-def _modes(modes: Mapping[str, int]) -> str:
-    return ", ".join(f"{mode} {count}" for mode, count in modes.items())
+def _difference(line: Line, form: Callable[[Estimate, str], str]) -> str:
+    if line.difference is None or line.adjusted is None:
+        return ""
+    return form(line.difference, "+.1f") + ("" if line.adjusted < ALPHA else " ≈")
+
+
+def _with_interval(estimate: Estimate, form: str = ".1f") -> str:
+    return format(estimate, form)
+
+
+def _mean(estimate: Estimate, form: str = ".1f") -> str:
+    return f"{estimate.mean:{form}}" if estimate.photos else "–"
+
+
+def _modes(line: Line) -> str:
+    said = ", ".join(f"{mode} {count}" for mode, count in line.modes.items())
+    return said + (f"; {line.broken} stopped, no longer finite" if line.broken else "")
 
 
 def _published(published: Published | None) -> str:
@@ -134,4 +151,4 @@ def _published(published: Published | None) -> str:
         for part, pair in parts.items()
         if pair is not None
     ]
-    return f"{'; '.join(said)} ({published.section})"
+    return f"{'; '.join(said)} ({'; '.join(filter(None, (published.section, published.doubt)))})"

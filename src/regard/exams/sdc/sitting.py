@@ -3,8 +3,7 @@
 Rows are of two kinds. One of kind "seed" for each cell and seed: figures after its last epoch and after the epoch of
 the least training loss, shares from 0 to 1, and the diagnosis of the model; figures of the examination that are not
 shares are in their own units. One of kind "epoch" for each of its epochs, from 0 on, which are its curves: a list in a
-column would be one cell of thousands of numbers in `index.csv`, and these are also rows of a plain training
-(`regard.training.selective.kept_seeds`). Image is the task, method the cell.
+column would be one cell of thousands of numbers in `index.csv`. Image is the task, method the cell.
 
 Seeds that are trained together are kept together, in one part: a sitting that was stopped, at whatever moment, has all
 their rows or none and goes on to the same numbers to the last bit, which in a smaller stack would not be certain.
@@ -30,7 +29,6 @@ from regard.exams.sdc.outcomes import OUTCOMES, outcomes
 from regard.exams.sdc.task import SelectiveTask
 from regard.runs import Run
 from regard.training.selective.fit import TOGETHER, TrainedSeed, fit_selective
-from regard.training.selective.kept_seeds import seed_rows
 from regard.training.selective.stacked import can_be_stacked
 
 SEED, EPOCH = "seed", "epoch"
@@ -75,7 +73,9 @@ def tasks_of(grid: Grid, data: str | Path | None) -> dict[Cell, SelectiveTask]:
     return {cell: made[repr((cell.task, cell.task_settings()))] for cell in grid.cells.values()}
 
 
-def configuration(grid: Grid, tasks: Mapping[Cell, SelectiveTask], seeds: Sequence[int]) -> dict[str, Any]:
+def configuration(
+    grid: Grid, tasks: Mapping[Cell, SelectiveTask], seeds: Sequence[int], device: str = "cpu"
+) -> dict[str, Any]:
     """All that the numbers of a sitting depend on; of its pictures a digest, wherever they lie."""
     digests = {id(task): _digest(task) for task in {id(task): task for task in tasks.values()}.values()}
     return {
@@ -83,6 +83,7 @@ def configuration(grid: Grid, tasks: Mapping[Cell, SelectiveTask], seeds: Sequen
         "cells": {name: cell.words() for name, cell in grid.cells.items()},
         "items": {name: digests[id(tasks[cell])] for name, cell in grid.cells.items()},
         "seeds": [*seeds],
+        **({} if device == "cpu" else {"device": device}),
     }
 
 
@@ -100,7 +101,13 @@ def left(run: Run, every: Sequence[Group]) -> list[Group]:
     return [group for group in every if (group.name, group.seeds[0]) not in done]
 
 
-def sit(run: Run, group: Group, keep: bool, heard: Callable[[int, int], None] = lambda *_: None) -> None:
+def sit(
+    run: Run,
+    group: Group,
+    keep: bool,
+    heard: Callable[[int, int], None] = lambda *_: None,
+    device: str = "cpu",
+) -> None:
     """Train and examine a group, and keep its rows.
 
     Args:
@@ -108,23 +115,23 @@ def sit(run: Run, group: Group, keep: bool, heard: Callable[[int, int], None] = 
         group: one that is left.
         keep: the model of its first seed, too.
         heard: see `fit_selective`.
+        device: where models are trained and examined.
     """
     cell, task = group.cell, group.task
     trained = fit_selective(
-        lambda seed: cell.build(task, seed),
+        lambda seed: cell.build(task, seed).to(device),
         task.train,
         task.test,
         group.seeds,
         cell.recipe(),
-        judged=_outcomes,
+        judged=outcome_columns,
         heard=heard,
     )
     if keep:
         _keep(trained[0].model, model_file(run.folder, group.name))
     rows = []
     for each in trained:
-        curve = seed_rows(each, task.name, group.name)
-        rows += [{"kind": SEED, **_examined(each, task, group.name)}, *({"kind": EPOCH, **row} for row in curve)]
+        rows += [_examined(each, task, group.name), *_curve(each, task.name, group.name)]
     run.write_rows(rows)
 
 
@@ -150,9 +157,10 @@ def in_a_file(cell: str) -> str:
     return re.sub(r"[^\w.]+", "-", cell)
 
 
-def _outcomes(
+def outcome_columns(
     weights: Tensor, logits: Tensor, label: Tensor, position: Tensor, mask: Tensor | None
 ) -> Mapping[str, Tensor]:
+    """The outcomes of each example by name, as `fit_selective` has them judged."""
     return dict(zip(OUTCOMES, outcomes(weights, logits, label, position, mask).unbind(dim=1), strict=True))
 
 
@@ -162,6 +170,7 @@ def _examined(trained: TrainedSeed, task: SelectiveTask, name: str) -> dict[str,
     best = min(range(len(trained.epochs)), key=lambda epoch: trained.epochs[epoch]["train loss"])
     figures = {key: value for key, value in trained.epochs[-1].items() if key != "objective"}
     return {
+        "kind": SEED,
         "image": task.name,
         "method": name,
         "target": f"seed {trained.seed:04d}",
@@ -177,6 +186,25 @@ def _examined(trained: TrainedSeed, task: SelectiveTask, name: str) -> dict[str,
         "because": found.diagnosis.because,
         "notes": "; ".join(found.diagnosis.notes),
     }
+
+
+def _curve(trained: TrainedSeed, task: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a seed's epochs; how it ended stands in all of them."""
+    return [
+        {
+            "kind": EPOCH,
+            "image": task,
+            "method": name,
+            "target": f"seed {trained.seed:04d}, epoch {epoch:04d}",
+            "seed": trained.seed,
+            "epoch": epoch,
+            "last": epoch == len(trained.epochs) - 1,
+            "end": trained.end,
+            "collapsed": trained.collapsed,
+            **figures,
+        }
+        for epoch, figures in enumerate(trained.epochs)
+    ]
 
 
 def _keep(model: SelectiveModel, file: Path) -> None:

@@ -79,6 +79,8 @@ _PICTURES = Cell(
     stop=0.05,
 )
 
+_D1 = Cell("d1", focus_begins="zero", epochs=500)
+
 STUDIES: Mapping[str, tuple[Cell, int, Changes]] = {
     "quick": (
         Cell("boxes-2", train=600, test=600, focus="linear", classifier="linear", epochs=20, rate=0.1, batch=100),
@@ -86,7 +88,7 @@ STUDIES: Mapping[str, tuple[Cell, int, Changes]] = {
         [{"focus": "mlp-16"}, {"weights": "sparsemax"}, {"paradigm": "marginal"}, {"focus_begins": "told"}],
     ),
     "d1": (
-        Cell("d1", focus_begins="zero", epochs=500),
+        _D1,
         10,
         [
             {"focus_begins": "random"},
@@ -97,6 +99,21 @@ STUDIES: Mapping[str, tuple[Cell, int, Changes]] = {
             *_SPARSE,
             *_each("entropy", (0.001, 0.005, 0.02)),
             *_each("paradigm", _PARADIGMS),
+        ],
+    ),
+    "d1-background": (
+        _D1,
+        10,
+        [*_each("spread", (0.0, 0.5, 2.0)), *_each("overlap", (0.1, 0.3))],
+    ),
+    "d1-learning": (
+        _D1,
+        10,
+        [
+            {"paradigm": "sampled"},
+            {"paradigm": "sampled", "baseline": "self-critical"},
+            {"paradigm": "posterior"},
+            {"weights": "top-k:2"},
         ],
     ),
     "d2": (

@@ -6,12 +6,14 @@ alone. Where a focus begins so and attention is then right, the beginning was wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regard.errors import NotFiniteError
 from regard.exams.sdc.items import Items
 from regard.seeds import seed_for
 
@@ -32,9 +34,12 @@ def tell_focus(focus: nn.Module, items: Items, seed: int, rate: float) -> None:
         items: of the training mosaics.
         seed: of their order.
         rate: of Adam.
+
+    Raises:
+        NotFiniteError: the loss grows beyond all numbers.
     """
     offset = nn.Parameter(torch.zeros(()))
-    target = torch.isin(items.classes, torch.tensor(items.foreground, dtype=torch.int16)).float()
+    target = (items.labels >= 0).float()
 
     def loss(rows: Tensor) -> Tensor:
         return functional.binary_cross_entropy_with_logits(focus(items.taken(rows)).flatten() + offset, target[rows])
@@ -43,10 +48,8 @@ def tell_focus(focus: nn.Module, items: Items, seed: int, rate: float) -> None:
 
 
 def tell_classifier(classifier: nn.Module, items: Items, seed: int, rate: float) -> None:
-    """Train g to name the class of foreground items, in place; arguments as of `tell_focus`."""
-    label = torch.full((len(items.names),), -1)
-    label[list(items.foreground)] = torch.arange(len(items.foreground))
-    labels = label[items.classes.long()]
+    """Train g to name the class of foreground items, in place; arguments and errors as of `tell_focus`."""
+    labels = items.labels
 
     def loss(rows: Tensor) -> Tensor:
         return functional.cross_entropy(classifier(items.taken(rows)), labels[rows])
@@ -74,6 +77,10 @@ def _learn(
                 mean.backward()
                 optimizer.step()
                 total += float(mean.detach()) * len(part)
+            if not math.isfinite(total):
+                raise NotFiniteError(
+                    "a module cannot be told at this rate", came=f"a loss of {total}", remedy="a smaller rate"
+                )
             if total / len(rows) <= STOP:
                 break
     module.eval()

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from regard.errors import MetricError
 from regard.exams.sdc.outcomes import Ties, checked_weights, in_per_cent, outcomes
-
-NOTABLE = 0.01
-"""A weight above this counts as support, as in the original tables."""
+from regard.training.selective.figures import SUPPORT
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def figures(
         "soft-FTPT": 100 * float((foreground * right).mean()),
         "foreground-weight": float(foreground.mean()),
         "margin": float((foreground - others).mean()),
-        "support": float((values > NOTABLE).sum(dim=1).double().mean()),
+        "support": float((values > SUPPORT).sum(dim=1).double().mean()),
         "simplex-distance": float(squares.clamp(min=0).sqrt().mean()),
         "entropy": float(
             -(torch.special.xlogy(values, values).sum(dim=1)).mean() / torch.log(torch.tensor(2.0).double())

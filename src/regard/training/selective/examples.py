@@ -12,7 +12,7 @@ HELD = 2**27
 """Bytes: what is smaller is made once and held, what is larger as it is needed."""
 
 
-class Items(Protocol):
+class ItemsLike(Protocol):
     """What segments are taken from: `regard.exams.sdc.Items`, or anything like it."""
 
     @property
@@ -23,11 +23,11 @@ class Items(Protocol):
         """Float32, of the shape of `index` and then that of an item."""
 
 
-class Mosaics(Protocol):
+class MosaicsLike(Protocol):
     """What is learnt from: `regard.exams.sdc.Mosaics`, `mosaics_of` tensors, or anything like these."""
 
     @property
-    def items(self) -> Items:
+    def items(self) -> ItemsLike:
         """The base items."""
 
     @property
@@ -79,7 +79,7 @@ def mosaics_of(segments: Tensor, label: Tensor, position: Tensor, mask: Tensor |
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
+class Batch:
     """Some examples of every seed, those of the first seed first.
 
     Attributes:
@@ -103,7 +103,7 @@ class Bank:
         like: a parameter of the model that reads them.
     """
 
-    def __init__(self, mosaics: Mosaics, like: Tensor) -> None:
+    def __init__(self, mosaics: MosaicsLike, like: Tensor) -> None:
         index = mosaics.index.to(like.device).long()
         missing = index < 0
         self.index, self.mask = index.clamp(min=0), ~missing if bool(missing.any()) else None
@@ -123,10 +123,10 @@ class Bank:
             return self._held[index]
         return self.items.taken(index.to(self.items.values.device)).to(self.like)
 
-    def examples(self, rows: Tensor) -> Examples:
-        """Examples by number."""
+    def examples(self, rows: Tensor) -> Batch:
+        """Batch by number."""
         mask = None if self.mask is None else self.mask[rows]
-        return Examples(self.taken(self.index[rows]), self.label[rows], self.position[rows], mask)
+        return Batch(self.taken(self.index[rows]), self.label[rows], self.position[rows], mask)
 
 
 def repeated(values: Tensor, seeds: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -156,19 +156,3 @@ class SelectiveRecipe:
     def words(self) -> dict[str, Any]:
         """JSON values, for run and file."""
         return {**asdict(self), "phases": [asdict(phase) for phase in self.phases]}
-
-
-SELECTIVE_RECIPES: Mapping[str, SelectiveRecipe] = MappingProxyType(
-    {
-        "default": SelectiveRecipe(),
-        "cifar": SelectiveRecipe(phases=(Phase(60),), rate=5e-4, stop=0.05),
-        "boxes": SelectiveRecipe(phases=(Phase(100),), optimizer="sgd", rate=0.01, stop=None),
-        "boxes-4": SelectiveRecipe(phases=(Phase(200),), rate=0.1, stop=None),
-    }
-)
-"""As the experiments had them: `default` for D1 and D2, `boxes` for dist. 1 and 2."""
-
-
-def with_paradigm(recipe: SelectiveRecipe, paradigm: Paradigm) -> SelectiveRecipe:
-    """The same recipe by another loss throughout."""
-    return replace(recipe, phases=tuple(replace(phase, paradigm=paradigm) for phase in recipe.phases))

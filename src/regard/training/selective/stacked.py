@@ -7,19 +7,19 @@ and one elementwise optimizer step train all, as each alone would.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn.modules.dropout import _DropoutNd
 
+from regard.attention.entmax import entmax
 from regard.attention.selective import SelectiveModel
-from regard.attention.selective_weights import DrawnWeights
+from regard.attention.selective_weights import LearntEntmax
+from regard.attention.weights import WEIGHTS
 
 NEAR = 2**17
 """Numbers that a layer may make at once: what stays near the processor until the next layer has read it."""
@@ -133,55 +133,77 @@ def _cut(gradient: Tensor, out: Tensor, in_place: bool) -> Tensor:
     return kept
 
 
-class StackedModule(nn.Module):
-    """Any other modules of S seeds, without buffers, by `torch.func.vmap`; rows (S·N, …)."""
+class StackedEntmax(nn.Module):
+    """`LearntEntmax` of S seeds, each with its own α; scores (S·N, m)."""
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, each: Sequence[LearntEntmax]) -> None:
         super().__init__()
-        rows = [dict(module.named_parameters()) for module in modules]
-        self.names = tuple(rows[0])
-        self.values = nn.ParameterList(_parameter([row[name] for row in rows]) for name in self.names)
-        self.form = (copy.deepcopy(modules[0]).to("meta"),)  # in a tuple: its parameters are not this module's
+        self.raw = _parameter([one.raw for one in each])
 
-    def forward(self, rows: Tensor) -> Tensor:
-        def one(parameters: dict[str, Tensor], own: Tensor) -> Tensor:
-            return cast(Tensor, functional_call(self.form[0], parameters, (own,)))
+    def forward(self, scores: Tensor) -> Tensor:
+        return entmax(scores, 1 + self.raw.sigmoid().repeat_interleave(len(scores) // len(self.raw))[:, None])
 
-        apart = rows.unflatten(0, (len(self.values[0]), -1))
-        each: Tensor = vmap(one)(dict(zip(self.names, self.values, strict=True)), apart)
-        return each.flatten(0, 1)
+
+_EACH_ALONE: frozenset[type[nn.Module]] = frozenset(
+    {nn.Identity, nn.Flatten, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid, nn.Tanh}
+)
+"""Layers without parameters that do the same to every row in every mode, and whose `repr` says all that they are."""
+_KNOWN = _EACH_ALONE | {SelectiveModel, nn.Sequential, nn.Linear, LearntEntmax}
 
 
 def can_be_stacked(model: SelectiveModel) -> bool:
-    """Whether a seed's curve stays its own: nothing draws, nothing is changed by a forward, no weight is shared.
+    """Whether a seed's curve stays its own: only layers of which that is known, with nothing shared or hung on them.
 
+    Of one's own module, or a function, nobody can tell whether it draws, keeps something, differs by mode, or by seed.
     Convolutions are left apart, too: those of several seeds are grouped convolutions, which gain nothing.
     """
-    apart = (_DropoutNd, nn.modules.conv._ConvNd, DrawnWeights)
-    drawn = any(isinstance(part, apart) for part in model.modules())
+    known = all(type(part) in _KNOWN for part in model.modules())
+    known &= isinstance(model.weights, LearntEntmax) or _plain(model.weights) in WEIGHTS.values()
+    hung = any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
     shared = len([*model.named_parameters(remove_duplicate=False)]) > len([*model.parameters()])
-    return not (drawn or shared or [*model.buffers()])
+    return known and not (hung or shared)
+
+
+def form_of(model: SelectiveModel) -> tuple[object, ...]:
+    """What models of several seeds have in common: all but the values of their weights."""
+    state = model.state_dict(keep_vars=True).items()
+    weights = model.weights
+    return (
+        repr(model),
+        (model.layer, model.prediction),
+        (weights.func, weights.args, weights.keywords) if isinstance(weights, partial) else None,
+        [(name, value.shape, value.dtype, value.device, value.requires_grad) for name, value in state],
+    )
+
+
+def _plain(weights: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return weights.func if isinstance(weights, partial) else weights
 
 
 def stacked(models: Sequence[SelectiveModel]) -> SelectiveModel:
     """One model for several of the same form; their weights are copied."""
     first = models[0]
     weights = [model.weights for model in models]
-    learnt = [each for each in weights if isinstance(each, nn.Module)]
+    learnt = [each for each in weights if isinstance(each, LearntEntmax)]
     return SelectiveModel(
         _stacked([model.focus for model in models], apart=first.layer > 0),
         _stacked([model.classifier for model in models]),
-        weights=_stacked(learnt) if learnt else first.weights,
+        weights=StackedEntmax(learnt) if learnt else first.weights,
         layer=first.layer,
         prediction=first.prediction,
     )
 
 
 @torch.no_grad()
-def write_back(stack: nn.Module, place: int, model: nn.Module) -> None:
-    """Give one seed's parameters of a stack to its own model; the order of both is that of their modules."""
-    for kept, own in zip(stack.parameters(), model.parameters(), strict=True):
-        own.copy_(kept[place])
+def write_back(learning: nn.Module, place: int, model: nn.Module) -> None:
+    """Give a seed's own model what it has learnt: one seed's rows of a stack, or all of a copy, buffers too.
+
+    The order of parameters is that of modules in both.
+    """
+    for kept, own in zip(learning.parameters(), model.parameters(), strict=True):
+        own.copy_(kept[place] if kept.dim() > own.dim() else kept)
+    for buffer, own_buffer in zip(learning.buffers(), model.buffers(), strict=True):
+        own_buffer.copy_(buffer)
 
 
 def keep(stack: nn.Module, optimizer: torch.optim.Optimizer, places: Sequence[int]) -> None:
@@ -203,7 +225,7 @@ def _stacked(modules: Sequence[nn.Module], apart: bool = False) -> nn.Module:
     columns = deque(_leaves(modules))
     while columns:
         linears, rectified = _linears(columns)
-        parts.append(StackedLinears(linears, rectified) if linears else _stacked_leaf(columns.popleft()))
+        parts.append(StackedLinears(linears, rectified) if linears else columns.popleft()[0])
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
@@ -234,11 +256,6 @@ def _linears(columns: deque[Sequence[nn.Module]]) -> tuple[list[list[nn.Linear]]
 
 def _are(kind: type[nn.Module], modules: Sequence[nn.Module]) -> bool:
     return type(modules[0]) is kind
-
-
-def _stacked_leaf(modules: Sequence[nn.Module]) -> nn.Module:
-    """What has no parameters does the same to every row."""
-    return StackedModule(modules) if [*modules[0].parameters()] else modules[0]
 
 
 def _parameter(values: Sequence[Tensor]) -> nn.Parameter:

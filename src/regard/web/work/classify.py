@@ -20,10 +20,10 @@ def classify(asked: schema.Classify, visitor: Visitor, desk: Desk) -> Work:
     class_count(served.classifier)
 
     def run(_: object) -> Result:
-        classifier, pixels = served.classifier, photo.pixels(served.name, served.classifier)
+        classifier, pixels = served.classifier, served.pixels(photo)
         with torch.no_grad():
             output = Output(classifier(pixels), None)
         (answers,) = ask(default_targets(classifier, asked.count), classifier, 1).answers(output)
         return Result(told.Classes(classes=class_answers(answers), frame=frame_of(pixels.geometries[0])))
 
-    return Work("classify", run, 1, served.pass_seconds, quick=True, alike=("classify", served.name))
+    return served.work("classify", run, 1, quick=True, alike=(), photos=[photo])

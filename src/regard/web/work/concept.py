@@ -24,9 +24,7 @@ def concept(asked: schema.ShowConcept, visitor: Visitor, desk: Desk) -> Work:
         raise no_embedding()
 
     def run(_: object) -> Result:
-        embedded = torch.cat(
-            [classifier.embed(photo.pixels(served.name, classifier)) for photo in (*examples, *against)]
-        )
+        embedded = torch.cat([classifier.embed(served.pixels(photo)) for photo in (*examples, *against)])
         own, others = embedded[: len(examples)], embedded[len(examples) :]
         if against:
             found = Concept.from_embeddings(classifier, own, asked.name, "contrast", others)
@@ -34,13 +32,11 @@ def concept(asked: schema.ShowConcept, visitor: Visitor, desk: Desk) -> Work:
             found = Concept.from_embeddings(classifier, own, asked.name)
         likeness = functional.cosine_similarity(own.float().cpu(), found.direction[None])
         name = new_id()
-        visitor.concepts[name] = KeptConcept(found, concept_lines(asked.name, examples, against))
-        return Result(
-            told.ConceptFacts(
-                concept=name, name=asked.name, dimension=len(found.direction), similarity=numbers(likeness)
-            )
+        kept = KeptConcept(found, lines)
+        answer = told.ConceptFacts(
+            concept=name, name=asked.name, dimension=len(found.direction), similarity=numbers(likeness)
         )
+        return Result(answer, concepts={name: kept})
 
-    passes = len(examples) + len(against)
-    alike = ("concept", served.name, passes)
-    return Work("concept", run, passes, passes * served.pass_seconds, quick=True, alike=alike)
+    passes, lines = len(examples) + len(against), concept_lines(asked.name, examples, against)
+    return served.work("concept", run, passes, quick=True, alike=(passes,), photos=[*examples, *against])

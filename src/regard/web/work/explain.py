@@ -7,11 +7,10 @@ import time
 from regard.drawing import as_drawn, scale_of
 from regard.explanation import Explanation
 from regard.web import schema, told
-from regard.web.classifiers import Served, written
+from regard.web.classifiers import Served, plain_passes, written
 from regard.web.desk import Desk
-from regard.web.jobs import Result, Work
+from regard.web.jobs import Result, Told, Work
 from regard.web.python_lines import lines_of_map
-from regard.web.refusals import Refusal
 from regard.web.visitors import Visitor
 from regard.web.work.asked import concepts_in, frame_of, packed, target_facts, target_of
 
@@ -25,27 +24,20 @@ def explain(asked: schema.Explain, visitor: Visitor, desk: Desk) -> Work:
     if known is not None:
         known.question(target, 1)
 
-    def run(_: object) -> Result:
+    def run(running: Told) -> Result:
         explainer = served.explainer(asked.method, asked.settings)
-        check_passes(explainer.forwards_each, desk.most_passes)
+        running.costs(explainer.forwards_each)
         start = time.perf_counter()
-        explanation = explainer(photo.pixels(served.name, served.classifier), target)
+        explanation = explainer(served.pixels(photo), target)
         seconds = time.perf_counter() - start
         python = lines_of_map(served, photo, asked.method, asked.settings, target, concepts)
         answer = map_of(explanation, served, seconds, "\n".join(python))
         size = len(answer.values) + sum(part.nbytes for part in (explanation.maps, explanation.pictures))
         return Result(answer, size + (0 if answer.ranks is None else 2 * len(answer.ranks.maps)), explanation, photo)
 
-    passes = None if known is None else known.forwards_each
-    seconds = None if known is None else served.seconds(known)
-    alike = ("explain", served.name, written(asked.method, asked.settings), len(concepts_in(target)))
-    return Work("explain", run, passes, seconds, quick=passes == 1, alike=alike)
-
-
-def check_passes(passes: int, most: int) -> None:
-    """Refuse what was not known to be so costly before the method was made."""
-    if passes > most:
-        raise Refusal(422, "this costs too many passes", came=f"{passes:,}", expected=f"at most {most:,}")
+    passes, plain = (None, None) if known is None else (known.forwards_each, plain_passes(known))
+    alike = (written(asked.method, asked.settings), len(concepts_in(target)))
+    return served.work("explain", run, passes, plain, quick=passes == 1, alike=alike, photos=[photo])
 
 
 def map_of(explanation: Explanation, served: Served, seconds: float, python: str) -> told.Map:

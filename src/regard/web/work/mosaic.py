@@ -14,7 +14,7 @@ from regard.exams.sdc import OUTCOMES, Examination, SelectiveTask, examine, outc
 from regard.training.selective.fit import TrainedSeed, fit_selective
 from regard.training.selective.recipe import Phase, SelectiveRecipe
 from regard.web import schema, told
-from regard.web.jobs import Result, Work
+from regard.web.jobs import Result, Told, Work
 from regard.web.python_lines import lines_of_exam
 
 MOSAICS = 1000
@@ -59,7 +59,7 @@ def mosaic(asked: schema.Mosaic) -> Work:
     """The work of a request; its progress is counted in epochs."""
     exam = EXAMS[asked.exam]
 
-    def run(stepped: Callable[[int], None]) -> Result:
+    def run(stepped: Told) -> Result:
         task = task_called(asked.exam, train=MOSAICS, test=MOSAICS, seed=asked.seed)
         trained = _trained(asked, exam, task, stepped)
         found = examine(trained.model, task, seed=asked.seed)

@@ -38,13 +38,13 @@ def without(asked: schema.Without, visitor: Visitor, desk: Desk) -> Work:
         tokens_to_drop(classifier)
 
     def run(_: object) -> Result:
-        pixels = photo.pixels(served.name, classifier)
+        pixels = served.pixels(photo)
         with torch.no_grad():
             whole = classifier(pixels)
             left = _left(classifier, pixels, kept.view(height, width), asked.removal)
         return Result(told.ClassesWithout(classes=_answers(classifier, whole, left, asked.indices)))
 
-    return Work("without", run, 2, 2 * served.pass_seconds, quick=True, alike=("without", served.name, asked.removal))
+    return served.work("without", run, 2, quick=True, alike=(asked.removal,), photos=[photo])
 
 
 def _left(classifier: Classifier, pixels: Pixels, kept: Tensor, removal: schema.Removal) -> Tensor:

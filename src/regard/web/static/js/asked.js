@@ -5,6 +5,7 @@
  * @typedef {import("./api.js").Target} Target
  */
 
+import { isUnderWay } from "./jobs.js";
 import { OWN } from "./store.js";
 
 const CLASSES = 8;
@@ -105,13 +106,22 @@ export function gridOf(state) {
   return [rows, columns];
 }
 
-/** @param {State} state */
+/** Cells that are switched off; a link may name some that the map has not.
+ * @param {State} state */
+export function offOf(state) {
+  const [rows, columns] = gridOf(state);
+  return state.off.filter((cell) => cell < rows * columns);
+}
+
+/** Asked once the map is there, whose cells they are.
+ * @param {State} state */
 export function withoutBody(state) {
   const classes = state.works.classes?.result?.classes;
-  const body = mapBody(state);
-  if (!body || !classes || !state.off.length || state.tab !== "question" || state.questioned !== "patches") return null;
+  const [body, off, map] = [mapBody(state), offOf(state), state.works.map];
+  if (!body || !classes || !off.length || state.tab !== "question" || state.questioned !== "patches") return null;
+  if (!map || (isUnderWay(map) && map.status !== "asking")) return null;
   const index = indexOf(state);
   const indices = [...new Set([...(index === null ? [] : [index]), ...classes.map((each) => each.index)])];
   const { classifier, photo } = body;
-  return { kind: "without", classifier, photo, grid: gridOf(state), removed: state.off, removal: removalOf(state), indices };
+  return { kind: "without", classifier, photo, grid: gridOf(state), removed: off, removal: removalOf(state), indices };
 }

@@ -1,12 +1,13 @@
 /** Methods, classes, classifiers or photos side by side: each card a job of its own. */
 
-import { classifierOf, mapBody, photosOf, targetName } from "./asked.js";
+import { classifierOf, mapBody, photosOf, targetName, targetOf } from "./asked.js";
 import { button, choice, element, fill } from "./dom.js";
 import { legend } from "./legend.js";
 import { counted, percent, seconds } from "./numbers.js";
 import { drawPicture, drawResult, pictureOf, sizeOf } from "./pictures.js";
 import { progress } from "./progress.js";
 import { classSearch } from "./search.js";
+import { addressed } from "./store.js";
 
 const MOST = 12;
 const AT_ONCE = 6;
@@ -43,13 +44,16 @@ function sharedScale(state, card) {
  * @param {import("./store.js").Store} page @param {import("./desk.js").Desk} jobs @param {any} card */
 function cardOf(page, jobs, card) {
   const { key, body } = card;
+  const title = element("h3", {});
+  const beneath = element("p", { class: "quiet" });
+  const away = button("×", () => close(), { class: "away" });
   const canvas = element("canvas", { role: "img" });
   const said = element("div", { class: "said" });
   const below = element("div", {});
   const close = () => (jobs.forget(key), page.set({ cards: page.get().cards.filter((each) => each.key !== key) }));
   const open = () => page.set({ photo: body.photo, classifier: body.classifier, method: body.method, target: addressed(body.target), hidden: [], off: [], step: 0 });
   const root = element("li", { class: "card" },
-    element("header", {}, element("div", {}, element("h3", {}, card.title), element("p", { class: "quiet" }, card.beneath)), button("×", close, { class: "away", "aria-label": `Take away ${card.title}` })),
+    element("header", {}, element("div", {}, title, beneath), away),
     canvas, said, below);
   let drawn = "";
 
@@ -57,6 +61,9 @@ function cardOf(page, jobs, card) {
     const work = state.works[key];
     const result = work?.result;
     const photo = photosOf(state).find((each) => each.id === body.photo);
+    title.textContent = result?.target.name ?? targetName({ ...state, classifier: body.classifier }, body.target);
+    beneath.textContent = [body.method, body.classifier, body.photo !== state.photo && photo?.name].filter(Boolean).join(" · ");
+    away.setAttribute("aria-label", `Take away ${title.textContent}`);
     fill(said, progress(work, { what: "This map", key, cancel: () => jobs.cancel(key), again: () => jobs.again(key) }));
     const strongest = sharedScale(state, card);
     const now = `${work?.id} ${Boolean(result)} ${strongest}`;
@@ -76,12 +83,14 @@ function cardOf(page, jobs, card) {
   return { root, update };
 }
 
-/** A target as the address has it. @param {any} target */
-function addressed(target) {
-  if (target.kind === "predicted") return "";
-  if (target.kind === "class") return `class:${target.index}`;
-  if (target.kind === "difference") return `difference:${target.first}:${target.second}`;
-  return target.kind === "concept" ? `concept:${target.concept}` : `conceptdifference:${target.first}:${target.second}`;
+/** The body of a card that an address names; null where this server has not what it is of.
+ * @param {State} state @param {string} said */
+function bodyOf(state, said) {
+  const [photo, classifier, method, target] = said.split("*");
+  const known = state.about.classifiers.find((/** @type {any} */ each) => each.name === classifier)?.methods.some((each) => each.name === method);
+  if (!known || !photosOf(state).some((each) => each.id === photo)) return null;
+  const likeliest = /** @type {const} */ ({ kind: "predicted", rank: 1 });
+  return { kind: "explain", classifier, photo, method, settings: {}, target: target ? targetOf({ ...state, target }) ?? likeliest : likeliest };
 }
 
 /** @param {HTMLElement} root @param {import("./store.js").Store} page @param {import("./desk.js").Desk} jobs */
@@ -100,10 +109,7 @@ export function cards(root, page, jobs) {
   function add(/** @type {any[]} */ bodies) {
     const state = page.get();
     const known = new Set(state.cards.map((each) => JSON.stringify(each.body)));
-    const added = bodies.filter((body) => !known.has(JSON.stringify(body))).slice(0, MOST - state.cards.length).map((body) => ({
-      ...{ key: `card ${++number}`, body, title: targetName({ ...state, classifier: body.classifier }, body.target) },
-      beneath: `${body.method} · ${body.classifier}${body.photo === state.photo ? "" : ` · ${photosOf(state).find((photo) => photo.id === body.photo)?.name}`}`,
-    }));
+    const added = bodies.filter((body) => !known.has(JSON.stringify(body))).slice(0, MOST - state.cards.length).map((body) => ({ key: `card ${++number}`, body }));
     page.set({ cards: [...state.cards, ...added] });
     for (const { key, body } of added) jobs.run(key, body, { ask: true, patient: true });
   }
@@ -114,6 +120,10 @@ export function cards(root, page, jobs) {
   }
 
   page.subscribe((state) => {
+    if (state.about && state.linked.length) {
+      page.set({ linked: [] });
+      add(state.linked.map((said) => bodyOf(state, said)).filter(Boolean));
+    }
     const body = mapBody(state);
     const groups = Object.entries(GROUPS).filter(([, bodies]) => body && bodies(state, body).length > 1);
     const options = (classifierOf(state)?.methods ?? []).map((each) => ({ value: each.name, label: each.name }));

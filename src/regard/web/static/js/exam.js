@@ -13,7 +13,18 @@ const OUTCOMES = [
 ];
 const PARADIGMS = ["soft", "hard", "sampled", "marginal", "posterior", "supervised"];
 const WEIGHTS = ["softmax", "sparsemax", "entmax", "spherical"];
+const SEEDS = ["0", "1", "2"];
 const SHOWN = 12;
+
+/** What the address says of an exam; where it says nothing that there is, the first.
+ * @param {string} said @param {{name: string}[]} exams */
+function askedOf(said, exams) {
+  const [exam, paradigm, weights, seed] = [exams.map((each) => each.name), PARADIGMS, WEIGHTS, SEEDS].map((known, at) => {
+    const part = said.split("*")[at];
+    return known.includes(part) ? part : known[0];
+  });
+  return { exam, paradigm, weights, seed: Number(seed) };
+}
 
 /** Shares of all mosaics, in per cent. @param {any} result */
 function outcomes(result) {
@@ -23,7 +34,6 @@ function outcomes(result) {
 
 /** @param {HTMLElement} root @param {import("./store.js").Store} page @param {import("./desk.js").Desk} jobs */
 export function exam(root, page, jobs) {
-  const asked = { exam: "", paradigm: "soft", weights: "softmax", seed: 0 };
   const form = element("div", { class: "row wrap" });
   const said = element("div", { class: "stack" });
   let shown = /** @type {any} */ (null);
@@ -34,15 +44,15 @@ export function exam(root, page, jobs) {
     const exams = state.about?.exams ?? [];
     root.hidden = !exams.length;
     if (!exams.length) return;
-    const task = exams.find((each) => each.name === asked.exam) ?? exams[0];
-    asked.exam = task.name;
+    const asked = askedOf(state.exam, exams);
+    const task = exams.find((each) => each.name === asked.exam);
     const names = (/** @type {string[]} */ all) => all.map((value) => ({ value, label: value }));
-    const set = (/** @type {any} */ news) => (Object.assign(asked, news), page.set({}));
+    const set = (/** @type {any} */ news) => page.set({ exam: Object.values({ ...asked, ...news }).join("*") });
     fill(form,
       choice("Task", exams.map((each) => ({ value: each.name, label: each.title })), asked.exam, (value) => set({ exam: value })),
       choice("Trained by", names(PARADIGMS), asked.paradigm, (paradigm) => set({ paradigm })),
       choice("Weights", names(WEIGHTS), asked.weights, (weights) => set({ weights })),
-      choice("Seed", names(["0", "1", "2"]), String(asked.seed), (seed) => set({ seed: Number(seed) })),
+      choice("Seed", names(SEEDS), String(asked.seed), (seed) => set({ seed: Number(seed) })),
       button("Train and examine", () => jobs.run("exam", { kind: "mosaic", ...asked }, { ask: true }), { class: "main", "data-key": "examine" }));
     const work = state.works.exam;
     if (work?.result && work.result === shown) return;

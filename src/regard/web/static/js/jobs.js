@@ -1,11 +1,12 @@
 /**
  * One job from its body to its result, told as it goes. Stopping it tells the server, too.
  *
- * @typedef {"asking"|"waiting"|"running"|"done"|"failed"|"cancelled"} Status
+ * @typedef {"asking"|"beyond"|"waiting"|"running"|"done"|"failed"|"cancelled"} Status
  * @typedef {{body: any, status: Status, id: string|null, share: number|null, place: number|null,
- *     expected: number|null, passes: number|null, result: any, error: Error|null, yes: (() => void)|null}} Work
+ *     expected: number|null, most: number|null, passes: number|null, result: any, error: Error|null, yes: (() => void)|null}} Work
  *     what every panel shows of a job: the share that is done, its place in the queue, the seconds it is expected to
- *     take; `yes` begins one that asks first
+ *     take; `yes` begins one that asks first; "beyond" is what would take longer than `most`, the seconds that
+ *     the server gives a job
  */
 
 import { get, post, remove, sentences } from "./api.js";
@@ -13,7 +14,7 @@ import { get, post, remove, sentences } from "./api.js";
 const WAIT = 15;
 /** Seconds above which a person is asked before it begins. */
 export const ASKED_ABOVE = 10;
-const OVER = ["done", "failed", "cancelled"];
+const OVER = ["done", "failed", "cancelled", "beyond"];
 /** Of jobs that can wait, as many are with the server at once: it takes few of one visitor, and what is on the stage
  * goes before. */
 const TOGETHER = 2;
@@ -45,7 +46,7 @@ export const isUnderWay = (work) => Boolean(work) && !OVER.includes(work.status)
  */
 export function begin(body, { ask = false, patient = false }, update) {
   const abort = new AbortController();
-  const nothing = { share: null, place: null, expected: null, passes: null, result: null, error: null, yes: null };
+  const nothing = { share: null, place: null, expected: null, most: null, passes: null, result: null, error: null, yes: null };
   let work = /** @type {Work} */ ({ body, status: "waiting", id: null, ...nothing });
 
   const tell = (/** @type {Partial<Work>} */ news) => update((work = { ...work, ...news }));
@@ -58,15 +59,17 @@ export function begin(body, { ask = false, patient = false }, update) {
   }
 
   async function permitted() {
-    const { seconds, passes } = await post("/estimate", body, abort.signal);
+    const { seconds, passes, too_long: isTooLong, most_seconds: most } = await post("/estimate", body, abort.signal);
     tell({ expected: seconds, passes });
-    if (seconds === null || seconds <= ASKED_ABOVE) return;
+    if (isTooLong) return tell({ status: "beyond", most });
+    if (seconds === null || seconds <= ASKED_ABOVE) return true;
     await new Promise((yes) => tell({ status: "asking", yes: () => yes(null) }));
     tell({ status: "waiting", yes: null });
+    return true;
   }
 
   async function run() {
-    if (ask) await permitted();
+    if (ask && !(await permitted())) return undefined;
     return patient ? inTurn(send) : send();
   }
 

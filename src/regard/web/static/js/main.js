@@ -1,6 +1,6 @@
 /** The page: one state, what follows from it, and the panels that show it. */
 
-import { get } from "./api.js";
+import { events, get } from "./api.js";
 import { bars } from "./bars.js";
 import { cards } from "./cards.js";
 import { concepts } from "./concepts.js";
@@ -10,12 +10,13 @@ import { downloads } from "./downloads.js";
 import { exam } from "./exam.js";
 import { look } from "./look.js";
 import { notices } from "./notices.js";
+import { seconds } from "./numbers.js";
 import { keptPhotos, photos } from "./photos.js";
 import { question } from "./question.js";
 import { ranks } from "./ranks.js";
 import { settings } from "./settings.js";
 import { stage } from "./stage.js";
-import { keepAddress, OWN, readAddress, store } from "./store.js";
+import { keepAddress, OWN, readAddress, readCards, store } from "./store.js";
 import { tabs } from "./tabs.js";
 
 const page = store();
@@ -39,11 +40,13 @@ async function open() {
     const [about, own] = await Promise.all([get("/about"), keptPhotos()]);
     const said = readAddress(location.hash);
     if (said.photo === OWN && own.length) said.photo = own[0].id;
-    page.set({ about, own, ...said });
+    page.set({ about, own, ...said, linked: readCards(location.hash) });
     fill(at("opening"));
     at("page").hidden = false;
     at("version").textContent = `regard ${about.version}`;
+    at("kept").textContent = `forgotten ${seconds(about.limits.idle_seconds)} after you were last here`;
   } catch (error) {
+    if (error.status === 0) return fill(at("opening")); // as the banner says, and it goes on once the server is back
     fill(at("opening"), element("p", { class: "error", role: "alert" }, error.message), button("Try again", open, { class: "main" }));
   }
 }
@@ -64,4 +67,5 @@ concepts(at("panel-concepts"), page, jobs);
 ranks(at("panel-ranks"), page);
 cards(at("cards"), page, jobs);
 exam(at("exam"), page, jobs);
+events.addEventListener("back", () => page.get().about || open());
 open();

@@ -58,7 +58,8 @@ function removePhoto(page, id) {
   remove(`/photos/${id}`);
   const own = page.get().own.filter((each) => each.id !== id);
   keep(own);
-  page.set({ own, ...(page.get().photo === id && { photo: "" }) });
+  const cards = page.get().cards.filter(({ body }) => body.photo !== id);
+  page.set({ own, cards, ...(page.get().photo === id && { photo: "" }) });
 }
 
 /** Dropping and pasting work anywhere on the page.

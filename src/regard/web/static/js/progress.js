@@ -25,6 +25,9 @@ export function progress(work, { what, cancel, again, key = what }) {
       element("div", { class: "row" }, button("Start", () => work.yes?.(), { class: "main", "data-key": `${key} start` }), cancel && button("Leave it", cancel)),
     );
   }
+  if (work.status === "beyond") {
+    return row(element("p", { class: "note" }, `${what} would take about ${seconds(work.expected)}, and this server ends a job after ${seconds(work.most)}. Choose a quicker method; regard explain, on the command line, has no such limit.`));
+  }
   if (work.status === "failed") {
     return row(element("p", { class: "error", role: "alert" }, `${what} failed. ${work.error?.message ?? ""}`), again && button("Try again", again, { "data-key": `${key} again` }));
   }

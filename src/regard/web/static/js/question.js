@@ -1,11 +1,11 @@
 /** "Question the map": does the answer really hang on what the map shows? By its order, or patch by patch. */
 
-import { classifierOf, mapBody, removalOf, targetName, targetOf } from "./asked.js";
+import { classifierOf, mapBody, offOf, removalOf, targetName, targetOf } from "./asked.js";
 import { curveOf, valueInWords } from "./curve.js";
 import { button, choice, element, fill } from "./dom.js";
 import { counted, percent } from "./numbers.js";
 import { progress } from "./progress.js";
-import { isPartOff, valuesAt } from "./removed.js";
+import { isPartOff, outcomeAt, valuesAt } from "./removed.js";
 
 const REMOVALS = [
   ["mean", "Its mean colour"],
@@ -23,27 +23,31 @@ function either(name, options, chosen, choose) {
 
 /** @param {any} curve @param {import("./store.js").State} state @param {number} step */
 function values(curve, state, step) {
-  const { ranked, random } = valuesAt(curve, step, state.order);
+  const { ranked, random, low, high } = valuesAt(curve, step, state.order);
   const words = (/** @type {any} */ value) => valueInWords(curve, value);
   const entry = (/** @type {string} */ kind, /** @type {string} */ name, /** @type {string} */ value) =>
     element("div", { class: `entry ${kind}` }, element("dt", {}, name), element("dd", {}, value));
   return element("dl", { class: "values" },
     entry("ranked", `${state.order === "most" ? "Most" : "Least"} relevant first`, words(ranked)),
-    entry("random", "At random", words(random)),
+    entry("random", `At random${high > low ? `: ${words(low)} to ${words(high)}, mean` : ""}`, words(random)),
     entry("other", `${state.order === "most" ? "Least" : "Most"} relevant first`, words(valuesAt(curve, step, state.order === "most" ? "least" : "most").ranked)),
     entry("clean", "Nothing removed", words(curve.clean)));
 }
 
-/** One sentence: is the map better than chance here?
+/** Is the map better than chance at this step, and at how many others?
  * @param {any} curve @param {string} order @param {number} step */
 function verdict(curve, order, step) {
-  const { ranked, random } = valuesAt(curve, step, order);
   if (!step) return "Move the slider: the picture loses what the map says matters, and the curve shows what the classifier still answers.";
-  const lower = order === "most" ? random - ranked : ranked - random;
-  if (Math.abs(lower) < 0.02 * Math.max(1e-9, Math.abs(curve.clean - curve.empty))) return "Here the map’s order does as much as a random one.";
-  const isRight = lower > 0;
-  if (order === "most") return isRight ? "Without these parts less is left than after a random removal: the map points at what the answer hangs on." : "A random removal harms more: here the map’s order is no better than chance. Holes can harm by themselves; try another fill.";
-  return isRight ? "Without these parts more is left than after a random removal: the answer does not hang on them, as the map says." : "A random removal harms less: here the map calls irrelevant what the answer hangs on, or the fill itself misleads; try another.";
+  const steps = curve.removed.slice(1, -1).map((_, at) => outcomeAt(curve, at + 1, order));
+  const outcome = outcomeAt(curve, step, order);
+  const times = `So it is at ${steps.filter((each) => each === outcome).length} of ${counted(steps.length, "step")}.`;
+  if (!outcome) return `Here the map’s order lies among ${counted(curve.random_orders, "random order")}: no better than chance. ${times}`;
+  const than = `than in ${curve.random_orders > 1 ? `all ${curve.random_orders} random orders` : "a random order"}`;
+  const said = {
+    most: [`Without these parts more is left ${than}: worse than chance. Holes can harm by themselves; try another fill.`, `Without these parts less is left ${than}: the map points at what the answer hangs on.`],
+    least: [`Without these parts less is left ${than}: the map calls irrelevant what the answer hangs on, or the fill itself misleads; try another.`, `Without these parts more is left ${than}: the answer does not hang on them, as the map says.`],
+  };
+  return `${said[order === "least" ? "least" : "most"][outcome > 0 ? 1 : 0]} ${times}`;
 }
 
 /** @param {HTMLElement} root @param {import("./store.js").Store} page @param {import("./desk.js").Desk} jobs */
@@ -68,7 +72,7 @@ export function question(root, page, jobs) {
     if (!mapBody(state)) return fill(below, element("p", { class: "quiet" }, "Choose a photo first; the map of its likeliest class is questioned."));
     if (parts) {
       return fill(below,
-        element("p", {}, state.off.length ? `${counted(state.off.length, "patch", "patches")} off. The bars show what that changed.` : "Click patches of the photo, or drag over them: the bars above show at once what the classifier answers without them."),
+        element("p", {}, offOf(state).length ? `${counted(offOf(state).length, "patch", "patches")} off. The bars show what that changed.` : "Click patches of the photo, or drag over them: the bars above show at once what the classifier answers without them."),
         state.off.length > 0 && button("All on again", () => page.set({ off: [] })));
     }
     if (!curve) return fill(below, progress(state.works.curve, { what: "Taking the picture away step by step", key: "curve", cancel: () => jobs.cancel("curve"), again: () => jobs.again("curve") }));

@@ -41,13 +41,15 @@ export function stage(root, page, jobs) {
   const map = element("canvas", { class: "map", "aria-hidden": "true" });
   const marks = element("canvas", { class: "marks", "aria-hidden": "true" });
   const sheet = element("div", { class: "sheet", tabIndex: 0, role: "application", "aria-describedby": "reading" }, photo, map, marks);
-  const read = element("output", { id: "reading", class: "reading", role: "status" });
+  const read = element("p", { id: "reading", class: "reading" });
+  const spoken = element("div", { id: "spoken", class: "unseen", role: "status" });
   const scale = element("div", {});
-  const said = element("div", {});
+  const told = element("div", { class: "told" });
+  const notes = element("div", {});
   const empty = element("label", { class: "empty", for: "file" },
     element("strong", {}, "Drop a photo here"), element("span", {}, "or paste one, click to pick one, or take a sample above."));
   const credit = element("div", { class: "credit" });
-  root.append(empty, sheet, read, scale, said, credit);
+  root.append(empty, element("div", { class: "framed" }, sheet, told), read, spoken, scale, notes, credit);
   let cell = /** @type {{row: number, column: number}|null} */ (null);
   let painting = /** @type {boolean|null} */ (null);
   let drawnMap = "";
@@ -115,18 +117,30 @@ export function stage(root, page, jobs) {
     else if (event.key === "Escape") point(null);
     else return;
     event.preventDefault();
+    say(page.get());
+    spoken.textContent = read.textContent; // what a pointer passes over is not read aloud
   });
 
+  /** Over the map; `data-drawn` says that it is as the state has it. */
   async function mark(/** @type {import("./store.js").State} */ state) {
     const frame = frameOf(state);
     const context = marks.getContext("2d");
     context.clearRect(0, 0, marks.width, marks.height);
+    marks.toggleAttribute("data-drawn", false);
     const shown = photoOf(state);
     if (!frame || !shown) return;
     const { cells, grid, how } = removedCells(state);
     const picture = cells.length ? await pictureOf(shown.id) : null;
-    if (picture && state === page.get()) drawRemoved(context, picture, frame, grid, cells, how);
+    if (state !== page.get()) return;
+    if (picture) drawRemoved(context, picture, frame, grid, cells, how);
     outline(context, frame, gridNow(state), cell, isPartOff(state));
+    marks.toggleAttribute("data-drawn", true);
+  }
+
+  /** What the map's canvas shows is not what it should; `data-drawn` comes back with the next drawing. */
+  function forget(next = "") {
+    drawnMap = next;
+    map.toggleAttribute("data-drawn", false);
   }
 
   async function draw(/** @type {import("./store.js").State} */ state) {
@@ -136,10 +150,13 @@ export function stage(root, page, jobs) {
     const strongest = strongestOf(state);
     map.classList.toggle("stale", Boolean(state.works.map) && !result);
     const now = JSON.stringify([state.works.map?.id, shown?.id, state.cells, ranks, strongest]);
-    if (!result || !shown || now === drawnMap) return;
-    drawnMap = now;
+    if (!result || !shown) return forget();
+    if (now === drawnMap) return;
+    forget(now);
     const picture = await pictureOf(shown.id).catch(() => null);
-    if (picture && now === drawnMap) drawResult(map, picture, result, { colours: state.about.colours, strongest, cells: state.cells === "sharp", ranks });
+    if (!picture || now !== drawnMap) return;
+    drawResult(map, picture, result, { colours: state.about.colours, strongest, cells: state.cells === "sharp", ranks });
+    map.toggleAttribute("data-drawn", true);
   }
 
   function place(/** @type {any} */ shown) {
@@ -149,7 +166,7 @@ export function stage(root, page, jobs) {
     photo.alt = shown.alt ?? shown.name;
     for (const canvas of [map, marks]) Object.assign(canvas, sizeOf(shown));
     sheet.style.setProperty("--ratio", String(shown.width / shown.height));
-    drawnMap = "";
+    forget();
     cell = null;
   }
 
@@ -174,7 +191,7 @@ export function stage(root, page, jobs) {
     if (now !== drawnScale) fill(scale, result && !isRanked && legend(result, strongestOf(state), state.about.colours));
     drawnScale = now;
     const what = `The map of ${targetName(state, targetOf(state))}`;
-    fill(said, progress(state.works.map, { what, key: "map", cancel: () => jobs.cancel("map"), again: () => jobs.again("map") }),
-      result?.notes.map((note) => element("p", { class: "note" }, note)));
+    fill(told, progress(state.works.map, { what, key: "map", cancel: () => jobs.cancel("map"), again: () => jobs.again("map") }));
+    fill(notes, result?.notes.map((note) => element("p", { class: "note" }, note)));
   });
 }

@@ -9,8 +9,11 @@
  */
 
 /** In the address; the first four also make an entry in the browser's history. */
-const IN_ADDRESS = ["classifier", "photo", "method", "target", "opacity", "cells", "tab", "questioned", "removal", "order"];
+const IN_ADDRESS = ["classifier", "photo", "method", "target", "opacity", "cells", "held", "tab", "questioned", "removal", "order", "step", "off", "hidden", "exam"];
 const STEPS = 4;
+const numbers = (/** @type {string} */ text) => [...new Set(text.split(",").filter((each) => /^\d{1,4}$/.test(each)).map(Number))];
+/** How that is read which is no text. @type {Record<string, (text: string) => any>} */
+const READ = { held: (text) => (Number(text) > 0 && Number(text) < Infinity ? Number(text) : null), step: (text) => numbers(text)[0] ?? 0, off: numbers, hidden: numbers };
 /** How a link says that its photo was a person's own, which no link can hold. */
 export const OWN = "own";
 
@@ -37,16 +40,40 @@ export const beginning = () => ({
   off: /** @type {number[]} */ ([]),
   hidden: /** @type {number[]} */ ([]),
   concepts: /** @type {{id: string, name: string, classifier: string, similarity: number[]}[]} */ ([]),
-  cards: /** @type {{key: string, body: any, title: string, beneath: string}[]} */ ([]),
+  cards: /** @type {{key: string, body: any}[]} */ ([]),
+  /** Cards that a link asks for, before they are made. */
+  linked: /** @type {string[]} */ ([]),
+  exam: "",
 });
 
-/** @param {string} fragment @returns {Record<string, string>} */
+const given = (/** @type {string} */ fragment) => new URLSearchParams(fragment.replace(/^#/, ""));
+
+/** @param {string} fragment @returns {Partial<State>} */
 export function readAddress(fragment) {
-  const given = new URLSearchParams(fragment.replace(/^#/, ""));
-  return Object.fromEntries(IN_ADDRESS.filter((key) => given.has(key)).map((key) => [key, given.get(key) ?? ""]));
+  const said = given(fragment);
+  return Object.fromEntries(IN_ADDRESS.filter((key) => said.has(key)).map((key) => [key, (READ[key] ?? String)(said.get(key) ?? "")]));
 }
 
-/** What the address says of a state: no concept, which only this visit has, and no photo of a person's own.
+/** The cards that an address holds. @param {string} fragment */
+export const readCards = (fragment) => given(fragment).getAll("card");
+
+/** A target as the address has it; "" for the likeliest class. @param {import("./api.js").Target} target */
+export function addressed(target) {
+  if (target.kind === "predicted") return "";
+  if (target.kind === "difference") return `difference:${target.first}:${target.second}`;
+  if (target.kind === "concept") return `concept:${target.concept}`;
+  if (target.kind === "concept difference") return `conceptdifference:${target.first}:${target.second}`;
+  return `class:${target.index}`;
+}
+
+/** A card as the address has it; null where it is of what only this visit has. @param {any} body */
+function cardSaid({ photo, classifier, method, target }) {
+  const asked = addressed(target);
+  return photo.startsWith("sample:") && !asked.startsWith("concept") ? [photo, classifier, method, asked].join("*") : null;
+}
+
+/** What the address says of a state: all that was chosen, but for concepts, which only this visit has, and photos of a
+ * person's own.
  * @param {State} state @returns {string} */
 export function address(state) {
   const usual = /** @type {any} */ (beginning());
@@ -55,9 +82,10 @@ export function address(state) {
     let value = String(/** @type {any} */ (state)[key]);
     if (key === "photo" && value && !value.startsWith("sample:")) value = OWN;
     if (key === "target" && value.startsWith("concept")) value = "";
-    if (value !== usual[key]) said.set(key, value);
+    if (value !== String(usual[key])) said.set(key, value);
   }
-  return `#${said}`.replaceAll("%3A", ":");
+  for (const card of [...state.cards.map(({ body }) => cardSaid(body)), ...state.linked]) if (card) said.append("card", card);
+  return `#${said}`.replaceAll("%3A", ":").replaceAll("%2C", ",");
 }
 
 /** @returns {Store} */
@@ -89,15 +117,15 @@ export function store() {
 /** Keep address and state alike, both ways.
  * @param {Store} page */
 export function keepAddress(page) {
-  const step = (/** @type {string} */ text) => JSON.stringify(IN_ADDRESS.slice(0, STEPS).map((key) => readAddress(text)[key]));
+  const stepOf = (/** @type {string} */ text) => JSON.stringify(IN_ADDRESS.slice(0, STEPS).map((key) => readAddress(text)[key]));
   page.subscribe((state) => {
     const next = address(state);
     if (!state.about || next === (location.hash || "#")) return;
-    history[step(next) === step(location.hash) ? "replaceState" : "pushState"](null, "", next === "#" ? location.pathname : next);
+    history[stepOf(next) === stepOf(location.hash) ? "replaceState" : "pushState"](null, "", next === "#" ? location.pathname : next);
   });
   addEventListener("popstate", () => {
-    const { about, own, works, labels, concepts, cards, photo } = page.get();
-    const kept = { about, own, works, labels, concepts, cards };
+    const { about, own, works, labels, concepts, cards, linked, photo } = page.get();
+    const kept = { about, own, works, labels, concepts, cards, linked };
     const said = readAddress(location.hash);
     if (said.photo === OWN && !photo.startsWith("sample:")) said.photo = photo;
     page.set({ ...beginning(), ...kept, ...said });

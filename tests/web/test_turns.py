@@ -1,0 +1,30 @@
+import asyncio
+import threading
+
+import pytest
+
+from regard.web.refusals import Refusal
+from regard.web.turns import Turns
+
+
+def test_no_visitor_takes_all_turns_and_none_are_lost():
+    gate = threading.Event()
+
+    async def asked():
+        turns = Turns(1, most=3, each=2)
+        own = [asyncio.create_task(turns.run("a", gate.wait, 20)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refusal:
+            await turns.run("a", gate.wait, 20)
+        assert (refusal.value.status, refusal.value.headers) == (429, {"Retry-After": "2"})
+        other = asyncio.create_task(turns.run("b", gate.wait, 20))
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal):
+            await turns.run("c", gate.wait, 20)
+        gate.set()
+        assert await asyncio.gather(*own, other) == [True] * 3
+        with pytest.raises(ZeroDivisionError):
+            await turns.run("a", lambda: 1 / 0)
+        assert [await turns.run("a", len, "abc") for _ in range(4)] == [3] * 4
+
+    asyncio.run(asked())

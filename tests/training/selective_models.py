@@ -7,6 +7,8 @@ from regard.attention.selective import SelectiveModel
 from regard.attention.selective_networks import classifier_called, focus_called
 from regard.seeds import seed_for
 from regard.training.selective.examples import mosaics_of
+from regard.training.selective.fit import fit_selective
+from regard.training.selective.recipe import Phase, SelectiveRecipe
 
 FOREGROUND = torch.tensor([[4.0, 6.5], [5.5, 6.0], [4.5, 4.5]])
 BACKGROUND = torch.tensor([[3.0, 3.5], [2.5, 5.5], [7.0, 6.5], [6.5, 4.5]])
@@ -50,3 +52,18 @@ def plain_training(model, mosaics, seed, epochs, batch, loss, optimizer):
         with torch.no_grad():
             losses.append(float(functional.cross_entropy(model(segments).logits, label)))
     return losses
+
+
+def recipe(epochs=4, paradigm="soft", learns="both", **settings):
+    usual = {"batch": 25, "rate": 1e-2, "stop": None}
+    return SelectiveRecipe(phases=(Phase(epochs, paradigm, learns),), **{**usual, **settings})
+
+
+def train(seeds=(3, 0, 7), made=None, data=None, test=None, **settings):
+    data = points() if data is None else data
+    asked = settings.pop("recipe", None) or recipe()
+    return fit_selective(made or build(), data, test or points(20, seed=9), seeds, asked, **settings)
+
+
+def weights_of(trained):
+    return {name: value.clone() for name, value in trained.model.state_dict().items()}

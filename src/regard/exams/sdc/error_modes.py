@@ -148,7 +148,9 @@ def _stands_for(coded: Coded) -> bool:
 
 
 def _by_background(coded: Coded) -> str:
-    return f"by the focused background alone {coded.kept:.0f} % of these are right, and {coded.rival:.0f} % another label"
+    return (
+        f"by the focused background alone {coded.kept:.0f} % of these are right, and {coded.rival:.0f} % another label"
+    )
 
 
 def _finding(seen: Evidence, coded: Coded) -> str:

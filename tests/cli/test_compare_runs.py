@@ -36,7 +36,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(compare, monkeypatch
     def stopping(*given):
         if len(done) == 1:
             raise KeyboardInterrupt
-        done.append(given[-1])
+        done.append(given[-2])
         return compare_one(*given)
 
     with monkeypatch.context() as patched:
@@ -44,7 +44,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(compare, monkeypatch
         code, _, err = compare(*arguments)
     assert code == 1
     assert "--run here" in err
-    monkeypatch.setattr(command, "_compare_one", lambda *given: done.append(given[-1]) or compare_one(*given))
+    monkeypatch.setattr(command, "_compare_one", lambda *given: done.append(given[-2]) or compare_one(*given))
     assert compare(*arguments)[0] == 0
     assert done == ["noise", "photo"]
     assert len(read_run(Path("here")).rows) == 2 * (4 + 2 + 2)

@@ -117,7 +117,7 @@ STUDIES: Mapping[str, tuple[Cell, int, Changes]] = {
         ],
     ),
     "d2": (
-        Cell("d2", focus="mlp-6-12", classifier="mlp-6-12", focus_begins="zero", epochs=200),
+        Cell("d2", focus="mlp-6-12", classifier="mlp-6-12", focus_begins="zero", epochs=600),
         10,
         [
             {"focus_begins": "random"},

@@ -7,10 +7,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from regard.cli.photo_run import pass_seconds
 from regard.fills import Fill
+from regard.timing import pass_seconds
 
-from ..evaluate.pictures import tiny_cnn
+from .evaluate.pictures import tiny_cnn
 
 
 @pytest.fixture

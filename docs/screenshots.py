@@ -48,7 +48,7 @@ class Album:
     """Pictures of one page, each named after what it shows."""
 
     def __init__(self, browser: Browser, address: str, **settings: object) -> None:
-        self.page: Page = browser.new_page(**{"viewport": WIDE, **settings})  # type: ignore[arg-type]
+        self.page: Page = browser.new_page(**{"viewport": WIDE, **settings})
         self.page.set_default_timeout(TIMEOUT)
         self.address = address
 

@@ -13,8 +13,8 @@ from regard.fills import Mean
 from regard.metrics.curves import curves, token_curves
 from regard.models.dropping import dropped
 from regard.web.classifiers import Served
+from regard.web.kinds.curve import in_random_order
 from regard.web.settings import Limits
-from regard.web.work.curve import in_random_order
 
 from .conftest import ask, file_of, give, picture, result, waited
 
@@ -238,7 +238,7 @@ def test_concepts_are_shown_looked_for_and_told_apart(client, classifiers):
 
 
 def test_a_model_is_trained_and_examined(client, monkeypatch):
-    monkeypatch.setattr("regard.web.work.mosaic.MOSAICS", 200)
+    monkeypatch.setattr("regard.web.kinds.mosaic.MOSAICS", 200)
     job = ask(client, kind="mosaic", exam="boxes-2", paradigm="hard")
     found = job["result"]
     assert sum(found["outcomes"].values()) == pytest.approx(100)

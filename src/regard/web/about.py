@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap, to_rgb
 from regard.drawing import SIGNED, UNSIGNED
 from regard.rank_drawing import RANK_COLOURS
 from regard.web import told
-from regard.web.work.mosaic import EXAMS
+from regard.web.kinds.mosaic import EXAMS
 
 
 @functools.cache

@@ -47,7 +47,7 @@ class Served:
         """Measure a pass, and make every method that explains the classifier; what fails is left out, and logged."""
         try:
             self.pass_seconds = pass_seconds(self.classifier)
-        except Exception:
+        except Exception:  # a network of somebody's own: the others are served all the same
             logger.exception("%s cannot be run", self.name)
             return
         for name in names():
@@ -57,7 +57,7 @@ class Served:
                     self.usual[name] = self._made(name, name)
             except RegardError:
                 continue  # it does not explain such a classifier
-            except Exception:
+            except Exception:  # a method of another package may fail in any way
                 logger.exception("%s cannot be explained by %s", self.name, name)
         if self.usual and self.classifier.class_count:
             self.best = choose(self.classifier).name

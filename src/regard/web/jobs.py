@@ -152,7 +152,7 @@ class Queue:
         def work() -> None:
             try:
                 first()
-            except Exception:
+            except Exception:  # a thread that dies here would leave every job waiting for ever
                 logger.exception("the worker did not begin as it should")
             self._work()
 
@@ -268,7 +268,7 @@ class Queue:
             state = reason.state
         except RegardError as reason:
             job.error = in_words(reason)["error"]
-        except Exception as reason:
+        except Exception as reason:  # networks and methods of others may fail in any way; the next job is still done
             logger.exception("a job of kind %s failed", job.work.kind)
             job.error = in_words(RegardError("this could not be done", came=type(reason).__name__))["error"]
         with self._lock:

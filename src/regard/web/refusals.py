@@ -7,7 +7,7 @@ from typing import Any
 from regard.errors import RegardError
 
 
-class Refusal(RegardError):  # noqa: N818 (it is an answer)
+class Refusal(RegardError):  # noqa: N818 (an answer to a client, no fault here)
     """An answer other than what was asked for.
 
     Args:

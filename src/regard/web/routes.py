@@ -16,13 +16,13 @@ from regard.web.about import about_colours, exam_kinds
 from regard.web.desk import Desk
 from regard.web.downloads import DOWNLOADS
 from regard.web.jobs import Job, Queue, Work
+from regard.web.kinds.every import work_of
 from regard.web.photos import Sample, ShownPhoto, as_webp
 from regard.web.receiving import Arriving, photo_received
 from regard.web.refusals import Refusal
 from regard.web.settings import Limits
 from regard.web.turns import Turns
 from regard.web.visitors import Visitor, Visitors, is_id, new_id
-from regard.web.work.every import work_of
 
 API = "/api/v1"
 COOKIE = "regard_visitor"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor
 
@@ -203,7 +203,7 @@ class Cell:
         elif self.paradigm == "alternating":
             phases = alternating(max(1, self.epochs // TURNS), self.epochs)
         else:
-            phases = (Phase(self.epochs, self.paradigm, self.learns),)  # type: ignore[arg-type]
+            phases = (Phase(self.epochs, cast(Paradigm, self.paradigm), self.learns),)
         return SelectiveRecipe(
             phases=phases,
             samples=self.samples,

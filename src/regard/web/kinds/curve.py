@@ -22,9 +22,9 @@ from regard.web import schema, told
 from regard.web.classifiers import plain_passes, written
 from regard.web.desk import Desk
 from regard.web.jobs import Result, Told, Work
+from regard.web.kinds.asked import fill_of, frame_of, numbers, packed, target_facts, target_of, tokens_to_drop
 from regard.web.python_lines import lines_of_curve
 from regard.web.visitors import Visitor
-from regard.web.work.asked import fill_of, frame_of, numbers, packed, target_facts, target_of, tokens_to_drop
 
 RANDOM_DRAWS = 3
 """Each gives two random orders, of which one is the other from its end: their curves cost no further passes."""

@@ -10,8 +10,8 @@ from regard.targets import Output
 from regard.web import schema, told
 from regard.web.desk import Desk
 from regard.web.jobs import Result, Work
+from regard.web.kinds.asked import class_answers, frame_of
 from regard.web.visitors import Visitor
-from regard.web.work.asked import class_answers, frame_of
 
 
 def classify(asked: schema.Classify, visitor: Visitor, desk: Desk) -> Work:

@@ -16,8 +16,8 @@ from regard.targets import Class, Output
 from regard.web import schema, told
 from regard.web.desk import Desk
 from regard.web.jobs import Result, Work
+from regard.web.kinds.asked import class_answers, fill_of, tokens_to_drop
 from regard.web.visitors import Visitor
-from regard.web.work.asked import class_answers, fill_of, tokens_to_drop
 
 LIKELIEST = 5
 

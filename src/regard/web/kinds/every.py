@@ -8,13 +8,13 @@ from typing import Any
 from regard.web import schema
 from regard.web.desk import Desk
 from regard.web.jobs import Work
+from regard.web.kinds.classify import classify
+from regard.web.kinds.concept import concept
+from regard.web.kinds.curve import curve
+from regard.web.kinds.explain import explain
+from regard.web.kinds.mosaic import mosaic
+from regard.web.kinds.without import without
 from regard.web.visitors import Visitor
-from regard.web.work.classify import classify
-from regard.web.work.concept import concept
-from regard.web.work.curve import curve
-from regard.web.work.explain import explain
-from regard.web.work.mosaic import mosaic
-from regard.web.work.without import without
 
 _KINDS: dict[type[schema.Asked], Callable[[Any, Visitor, Desk], Work]] = {
     schema.Classify: classify,

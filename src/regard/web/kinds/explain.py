@@ -10,9 +10,9 @@ from regard.web import schema, told
 from regard.web.classifiers import Served, plain_passes, written
 from regard.web.desk import Desk
 from regard.web.jobs import Result, Told, Work
+from regard.web.kinds.asked import concepts_in, frame_of, packed, target_facts, target_of
 from regard.web.python_lines import lines_of_map
 from regard.web.visitors import Visitor
-from regard.web.work.asked import concepts_in, frame_of, packed, target_facts, target_of
 
 
 def explain(asked: schema.Explain, visitor: Visitor, desk: Desk) -> Work:

@@ -10,9 +10,9 @@ from regard.targets import no_embedding
 from regard.web import schema, told
 from regard.web.desk import Desk
 from regard.web.jobs import Result, Work
+from regard.web.kinds.asked import numbers
 from regard.web.python_lines import concept_lines
 from regard.web.visitors import KeptConcept, Visitor, new_id
-from regard.web.work.asked import numbers
 
 
 def concept(asked: schema.ShowConcept, visitor: Visitor, desk: Desk) -> Work:

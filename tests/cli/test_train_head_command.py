@@ -11,6 +11,7 @@ import regard
 from regard.cli.app import main
 from regard.compat import import_optional
 from regard.models.files import read_header
+from regard.runs import read_run
 from regard.training import embeddings
 
 from ..explainers.networks import loud
@@ -58,6 +59,9 @@ def test_a_folder_becomes_a_classifier_that_can_be_loaded(cli):
     assert about["training"]["photos_trained_on"] == 12
     assert about["training"]["seed"] == 0
     assert about["held_out"]["photos"] == 3
+    (run,) = Path("regard-runs").glob("train-head-*")
+    assert f"regard report {run} --open" in out
+    assert sorted(row["class"] for row in read_run(run).rows) == ["blue", "green", "red"]
     assert len(about["training"]["backbone_hash"]) == 64
 
 
@@ -194,3 +198,12 @@ def test_a_share_that_is_none_is_refused_also_where_the_photos_say_which_are_hel
 def test_settings_that_are_none_are_wrong_use(arguments, cli):
     assert train(cli, *arguments)[0] == 2
     assert not Path("mine.safetensors").exists()
+
+
+def test_a_run_is_replaced_by_force_alone_and_refused_before_work(cli):
+    assert train(cli, "--run", "here")[0] == 0
+    code, _, err = train(cli, "--run", "here", out="other.safetensors")
+    assert code == 2
+    assert "a run stands in 'here'" in err
+    assert not Path("other.safetensors").exists()
+    assert train(cli, "--run", "here", "--force", out="other.safetensors")[0] == 0

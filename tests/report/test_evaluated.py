@@ -1,10 +1,11 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from regard.evaluate.table import tables
-from regard.report.evaluated import Evaluated
+from regard.report.evaluated_run import Evaluated
 from regard.report.page import page_of, write_report
 from regard.runs import read_run, see_run
 
@@ -72,3 +73,44 @@ def test_an_evaluation_that_has_only_begun_has_its_gate_alone(judged):
     assert {attributes["id"] for attributes in page.all("section")} == {"about", "gate", "gallery"}
     assert "4 of 6 labelled photos are classified rightly" in page.text
     assert tables(gate, (), 0, compared=True) == ()
+
+
+def test_the_best_methods_maps_lie_side_by_side_on_every_judged_photo_beside_chance(judged):
+    write_report(judged, "report.html")
+    page, run = page_in("report.html"), see_run(judged)
+    few = Evaluated.of(run).few
+    shown = [card for card in page.all("article") if card["data-verdict"] == "right"]
+    layers = [image["alt"] for image in page.all("img") if image.get("class") == "over"]
+    assert few == ["attention", "rollout", "random"]
+    assert len(shown) == 4 + 4  # in the gallery, and among the best and worst cases
+    assert len(layers) == len(few) * len(shown)
+    assert all(sum(f" by {method}: " in words for words in layers) == len(shown) for method in few)
+    assert all(f"{method}: the brighter, the more attention" in page.text for method in few)
+
+
+def test_curves_over_what_is_removed_and_shown_are_means_of_the_rows(judged):
+    found = Evaluated.of(see_run(judged))
+    rows = [row for row in found.run.rows if row["kind"] == "judged" and row["method"] == "rollout"]
+    for column in ("deletion curve", "insertion curve"):
+        points = found.mean_curves(column)["rollout"]
+        assert [point.x for point in points] == pytest.approx([0, 100 / 3, 200 / 3, 100])
+        assert [point.y for point in points] == pytest.approx(
+            [sum(row[column][k] for row in rows) / 4 for k in range(4)]
+        )
+    assert "Deletion: probability of the class" in Page(page_of(found.run)).text
+
+
+def test_a_run_whose_maps_are_gone_or_that_kept_none_is_reported_without(judged):
+    run = see_run(judged)
+    shutil.rmtree(judged / "maps")
+    page = Page(page_of(run))
+    assert page.wrong == []
+    assert "the file of the map cannot be read" in page.text
+    plain = [
+        {name: value for name, value in row.items() if name not in ("maps", "deletion curve", "insertion curve")}
+        for row in run.rows
+    ]
+    older = Page(page_of(type(run)(run.folder, run.command, run.configuration, run.manifest, plain, run.log)))
+    assert older.wrong == []
+    assert "Deletion: probability of the class" not in older.text
+    assert not [image for image in older.all("img") if image.get("class") == "over"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from regard.errors import RegardError, RunError
 from regard.evaluate.gate import FAILED, TOGETHER, Answered, answered
-from regard.evaluate.judge import Entrant, Protocol, judge
+from regard.evaluate.judge import Entrant, Judgement, Protocol, judge
+from regard.evaluate.kept_map import keep_map, map_alone
 from regard.evaluate.known_photo import KnownPhoto
 from regard.evaluate.plan import Planned, forwards_of_map
 from regard.explanation import Explanation
@@ -108,19 +108,25 @@ def contested(results: Run, planned: Planned, protocol: Protocol, advance: Advan
     for again, photos in zip((planned.needs, frozenset[Needs]()), parts, strict=True):
         for batch in _batches(photos, BATCH, alone=left.photos[:1]):
             found = judge(entrant, batch, protocol, again=again, memory=batch == left.photos[:1])
+            judged = [*zip(batch, found, strict=True)]
             results.write_rows(
-                [{**_about(answer, entrant), **one.row} for answer, one in zip(batch, found, strict=True)]
+                [
+                    {**_about(answer, entrant), **one.row, "maps": _kept(results, entrant, answer, one)}
+                    for answer, one in judged
+                ]
             )
-            for answer, one in zip(batch, found, strict=True):
+            for answer, one in judged:
                 if photos is parts[0] and one.explanation is not None:
-                    kept[image_of(answer.photo.path)] = _map_alone(one.explanation)
+                    kept[image_of(answer.photo.path)] = map_alone(one.explanation)
             advance(len(batch))
     return kept
 
 
-def _map_alone(explanation: Explanation) -> Explanation:
-    """Without what a rank correlation does not read."""
-    return replace(explanation, pictures=explanation.pictures[:0], logits=None, attention=None, prefix=None)
+def _kept(results: Run, entrant: Entrant, answer: Answered, found: Judgement) -> str | None:
+    """The file in which the run keeps a map; None where there is none, or no number in it."""
+    if found.explanation is None or found.explanation.not_finite:
+        return None
+    return keep_map(results.folder, entrant.name, image_of(answer.photo.path), found.explanation)
 
 
 def overlapped(

@@ -30,6 +30,8 @@ from regard.targets import PerImage
 
 CONTROLS = ("random", "centre", "edges", "ones")
 """Methods that know nothing of the classifier: what a map gets for nothing."""
+CURVES = {"deletion curve": "deletion", "insertion curve": "insertion"}
+"""Columns of a photo's curves, where any metric reads them, and what `regard.metrics.curves.Curves` calls them."""
 AGAIN: frozenset[Needs] = frozenset({"several targets", "method"})
 """What needs the method to be asked again: measured on fewer photos."""
 
@@ -152,7 +154,7 @@ def judge(
     sound = [place for place in range(len(photos)) if place not in explanation.not_finite]
     if sound:
         part = join([explanation[place] for place in sound])
-        numbers, wrong = _numbers(
+        numbers, wrong, drawn = _numbers(
             entrant,
             [photos[place] for place in sound],
             pixels[sound],
@@ -165,6 +167,8 @@ def judge(
             values = {name: float(column[number]) for name, column in numbers.items()}
             known = {name: None if math.isnan(value) else value for name, value in values.items()}
             found[place].row.update(known, nan=sum(map(math.isnan, values.values())), again_error=wrong)
+            if drawn is not None:
+                found[place].row.update({name: getattr(drawn, of)[number, 0].tolist() for name, of in CURVES.items()})
     return found
 
 
@@ -193,8 +197,8 @@ def _numbers(
     explanation: Explanation,
     protocol: Protocol,
     again: frozenset[Needs],
-) -> tuple[dict[str, Tensor], str | None]:
-    """Every metric that applies, (B,) each, by its column, and what went wrong where the method was asked again.
+) -> tuple[dict[str, Tensor], str | None, Curves | None]:
+    """Every metric that applies, (B,) each, by its column; what went wrong in asking again; the curves.
 
     What several metrics need is computed once. Metrics for which asking again fails have NaN: the others stand.
     """
@@ -231,7 +235,8 @@ def _numbers(
                 raise
             numbers[metric.column] = torch.full((len(photos),), torch.nan)
             wrong.append(f"{metric.column}: {reason}")
-    return numbers, "\n".join(wrong) or None
+    (drawn,) = (material("curves") if protocol.reads("curves") else None) or (None,)
+    return numbers, "\n".join(wrong) or None, drawn
 
 
 def _curves(classifier: Classifier, pixels: Tensor, explanation: Explanation, protocol: Protocol) -> Curves:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from regard.errors import MetricError
-from regard.evaluate.contest import GATE, JUDGED
-from regard.evaluate.gate import COUNTED, FAILED, WRONG, Answered, Gate
+from regard.evaluate.contest import JUDGED
+from regard.evaluate.gate import COUNTED, WRONG, Answered, Gate
 from regard.evaluate.judge import AGAIN
 from regard.evaluate.known_photo import KnownPhoto
 from regard.evaluate.markdown import (
@@ -24,100 +20,30 @@ from regard.evaluate.markdown import (
     missing_in,
     overlap_grid,
 )
-from regard.evaluate.plan import spread
-from regard.evaluate.standing import CHANCE, Standing
-from regard.evaluate.table import Table, overlaps, ranking, tables
+from regard.evaluate.table import overlaps
 from regard.metrics.metric import MapMetric
-from regard.metrics.registry import find, names
 from regard.report.blocks import Block, Card, Charts, Facts, Gallery, Grid, Section, Words
 from regard.report.charts import Point, curves, intervals
 from regard.report.data import Reasons
+from regard.report.evaluated_photos import CASES, cards_of
+from regard.report.evaluated_run import Evaluated, Row, class_of, share
 from regard.report.failures import failures
-from regard.report.thumbnails import MOST_PHOTOS, left_out, photo_shown
+from regard.report.thumbnails import left_out
 from regard.runs import SeenRun
 from regard.statistics import interval
 
-Row = Mapping[str, Any]
-FEW = 6
-"""Methods whose numbers stand beside a photo and in tables of classes, the best ones; the random control besides."""
-CASES = 5
-"""Best cases that are shown, and worst ones."""
-VERDICTS = {WRONG: "wrong", FAILED: "unreadable"}
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A run with its tables.
-
-    Attributes:
-        run: the run.
-        metrics: that were asked for, without those that this regard does not have.
-        unknown: the columns of those.
-        tables: as `regard evaluate` prints them.
-        labels: class index → name, of the classes that were judged.
-        seed: of the bootstrap.
-    """
-
-    run: SeenRun
-    metrics: tuple[MapMetric, ...]
-    unknown: tuple[str, ...]
-    tables: tuple[Table, ...]
-    labels: Mapping[int, str]
-    seed: int
-
-    @classmethod
-    def of(cls, run: SeenRun) -> Evaluated:
-        """The tables of a run's rows."""
-        protocol = run.configuration["protocol"]
-        asked = {column: _metric(column, settings) for column, _, settings in protocol["metrics"]}
-        metrics = tuple(metric for metric in asked.values() if metric is not None)
-        one = len(run.configuration["classifiers"]) == 1
-        judged = [row for row in run.rows if row["kind"] == JUDGED]
-        return cls(
-            run=run,
-            metrics=metrics,
-            unknown=tuple(column for column, metric in asked.items() if metric is None),
-            tables=tables(run.rows, metrics, protocol["seed"], compared=one) if judged else (),
-            labels={row["class_index"]: row["target"] for row in judged},
-            seed=protocol["seed"],
-        )
-
-    @property
-    def tested(self) -> bool:
-        """Whether methods were compared photo by photo."""
-        return len(self.run.configuration["classifiers"]) == 1
-
-    @property
-    def ranked(self) -> Standing | None:
-        """What the first table is ordered by."""
-        return ranking(self.tables[0].standings) if self.tables else None
-
-    @property
-    def few(self) -> list[str]:
-        """The best methods of the first table, and the random control."""
-        lines = self.tables[0].lines if self.tables else ()
-        best = [line.method for line in lines if not line.control][:FEW]
-        return best + [line.method for line in lines if line.method == CHANCE]
-
-    def gate_rows(self) -> list[Row]:
-        """The answers to all photos."""
-        return [row for row in self.run.rows if row["kind"] == GATE]
-
-    def values(self, method: str) -> dict[str, float]:
-        """Photo → value of the ranked metric."""
-        column = "" if self.ranked is None else self.ranked.metric.column
-        mine = (row for row in self.run.rows if row["kind"] == JUDGED and row["method"] == method)
-        return {row["image"]: row[column] for row in mine if row.get(column) is not None}
-
-    def called(self, index: int | None) -> str:
-        """The name of a class; of one that no map was asked of, its index."""
-        return "" if index is None else self.labels.get(index, f"class {index}")
+DRAWN = (
+    ("deletion curve", "Deletion: probability of the class, mean over photos", "removed, %, the most relevant first"),
+    ("insertion curve", "Insertion: probability of the class, mean over photos", "shown, %, the most relevant first"),
+)
+"""Columns of photos' curves, what they show, and over what."""
 
 
 def sections(run: SeenRun) -> list[Section]:
     """Of `evaluate`: gate, tables, curves, cases, classes, failures, photos."""
     found = Evaluated.of(run)
-    cards = {card.name: card for card in _cards(found)}
+    legend: dict[str, str] = {}
+    cards = {card.name: card for card in cards_of(found, legend)}
     return [
         _gate(found),
         _summary(found),
@@ -125,21 +51,8 @@ def sections(run: SeenRun) -> list[Section]:
         _cases(found, cards),
         _classes(found),
         _missing(found),
-        _gallery(found, cards),
+        _gallery(found, cards, [*legend.values()]),
     ]
-
-
-def _metric(column: str, settings: Mapping[str, Any]) -> MapMetric | None:
-    """The metric of a column; None where this regard has none such."""
-    for name in names():
-        if column.startswith(name):
-            try:
-                metric = find(name)(**settings)
-            except (TypeError, MetricError):
-                continue
-            if metric.column == column:
-                return metric
-    return None
 
 
 def _gate(found: Evaluated) -> Section:
@@ -165,7 +78,7 @@ def _gate(found: Evaluated) -> Section:
             row["classifier"],
             found.called(row["label"]),
             found.called(row["predicted"]),
-            _share(row["probability"]),
+            share(row["probability"]),
         ]
         for row in found.gate_rows()
         if row["status"] == WRONG
@@ -230,6 +143,7 @@ def _curves(found: Evaluated) -> Section:
     }
     charts = [
         intervals(title, ranked.name, rows),
+        *(curves(said, across, found.mean_curves(column)) for column, said, across in DRAWN),
         curves(f"{title}, photo by photo", "photos, % in order of their value", several),
     ]
     drawn = [chart for chart in charts if chart is not None]
@@ -264,14 +178,14 @@ def _classes(found: Evaluated) -> Section:
     """A line a class: how often the classifier is right, and what the best methods get."""
     ranked, rows = found.ranked, found.gate_rows()
     numbers = sorted(
-        {_class(row) for row in rows if _class(row) is not None}, key=lambda index: found.called(index).casefold()
+        {class_of(row) for row in rows if class_of(row) is not None}, key=lambda index: found.called(index).casefold()
     )
     if ranked is None or len(numbers) < 2:
         return Section("classes", "", [])
     values = {method: found.values(method) for method in found.few}
     lines = []
     for index in numbers:
-        mine = [row for row in rows if _class(row) == index]
+        mine = [row for row in rows if class_of(row) == index]
         labelled = [row for row in mine if row["label"] is not None]
         right = f"{sum(row['status'] == COUNTED for row in labelled)} of {len(labelled)}" if labelled else "–"
         images = {row["image"] for row in mine if row["status"] == COUNTED}
@@ -325,54 +239,12 @@ def _why(metric: MapMetric, row: Row, there: set[str]) -> str:
     return "NaN: the metric says nothing of this map"
 
 
-def _cards(found: Evaluated) -> list[Card]:
-    """A card a photo, of the first classifier."""
-    rows = {row["image"]: row for row in reversed(found.gate_rows())}
-    ranked = "" if found.ranked is None else found.ranked.name
-    values = {method: found.values(method) for method in found.few}
-    best = values[found.few[0]] if found.few else {}
-    order = sorted(best, key=lambda image: (best[image], image))
-    cases = [*order[:CASES], *order[-CASES:]]
-    chosen = {*cases, *spread(sorted(rows))[: MOST_PHOTOS - len(cases)]}
-    cards = []
-    for image in sorted(chosen):
-        row = rows[image]
-        photo = photo_shown(image, row.get("photo_sha256"), found.run.folder)
-        scores = {f"{ranked} of {method}": each.get(image, math.nan) for method, each in values.items()}
-        said = [_answer(row, found), photo.why, str(row.get("error") or "").partition("\n")[0]]
-        verdict = VERDICTS.get(row["status"], "right" if row["label"] is not None else "no label")
-        name = found.called(_class(row))
-        scores = {"probability": row["probability"] if row["probability"] is not None else math.nan, **scores}
-        cards.append(
-            Card(
-                image, photo.source, photo.size, (name,) if name else (), verdict, (), scores, tuple(filter(None, said))
-            )
-        )
-    return cards
-
-
-def _gallery(found: Evaluated, cards: Mapping[str, Card]) -> Section:
+def _gallery(found: Evaluated, cards: Mapping[str, Card], legend: Sequence[str]) -> Section:
     photos = {row["image"] for row in found.gate_rows()}
-    blocks: list[Block] = [Gallery([*cards.values()])] if cards else []
+    blocks: list[Block] = [Gallery([*cards.values()], legend)] if cards else []
     if len(cards) < len(photos):
         blocks.insert(
             0,
             Words(f"{left_out(len(cards), len(photos))} All cases of above are among them.", "note"),
         )
     return Section("gallery", "Photos", blocks)
-
-
-def _answer(row: Row, found: Evaluated) -> str:
-    if row["predicted"] is None:
-        return ""
-    answer = f"{found.called(row['predicted'])} {_share(row['probability'])}".strip()
-    return f"{answer}; labelled {found.called(row['label'])}" if row["status"] == WRONG else answer
-
-
-def _class(row: Row) -> int | None:
-    index: int | None = row["predicted"] if row["label"] is None else row["label"]
-    return index
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"

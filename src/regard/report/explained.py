@@ -58,7 +58,7 @@ def _card(image: str, rows: Sequence[Row], run: SeenRun, legend: dict[str, str])
         file = files.get(mine[0].get("maps") or "", "")
         maps.append(_maps(method, mine, file))
         if isinstance(file, Placed):
-            legend.setdefault(method, _legend(method, file))
+            legend.setdefault(method, file.legend(method))
     classes = tuple(dict.fromkeys(row["target"] for row in ordered if row.get("target")))
     said = tuple(dict.fromkeys(filter(None, notes)))
     return Card(image, photo.source, photo.size, classes, "", tuple(maps), _chances(ordered), said)
@@ -85,8 +85,7 @@ def _maps(method: str, rows: Sequence[Row], file: Placed | str) -> Maps:
             continue
         apart = file.scales[place] != file.scales[0] and f"on a scale of its own, to {file.scales[place].vmax:.2g}"
         layers.append(Layer(row["target"], _numbers(row, apart or ""), file.sources[place]))
-    low, high = file.scales[0].vmin, file.scales[0].vmax
-    return Maps(method, tuple(layers), (f"{low:.2g}", f"{high:.2g}"), file.explanation.signed)
+    return Maps(method, tuple(layers), file.ends, file.explanation.signed)
 
 
 def _numbers(row: Row, more: str) -> str:
@@ -99,17 +98,6 @@ def _numbers(row: Row, more: str) -> str:
 
 def _first_line(text: Any) -> str:
     return str(text or "").partition("\n")[0]
-
-
-def _legend(method: str, file: Placed) -> str:
-    explanation, scale = file.explanation, file.scales[0]
-    if explanation.signed:
-        colours = f"red {explanation.signs[1]}, blue {explanation.signs[0]}"
-    else:
-        colours = "the brighter, the more attention"
-    notes = "".join(f"; {note}" for note in explanation.notes)
-    fine = f"; {' '.join(scale.said.split())}" if scale.said else ""
-    return f"{method}: {colours}{fine}{notes}"
 
 
 def _figures(run: SeenRun) -> Section:

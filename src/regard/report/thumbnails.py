@@ -61,6 +61,22 @@ class Placed:
     sources: tuple[str | None, ...]
     scales: tuple[Scale, ...]
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the colours of the first target's scale end at."""
+        return f"{self.scales[0].vmin:.2g}", f"{self.scales[0].vmax:.2g}"
+
+    def legend(self, method: str) -> str:
+        """How a method's colours are read, a line."""
+        explanation, scale = self.explanation, self.scales[0]
+        if explanation.signed:
+            colours = f"red {explanation.signs[1]}, blue {explanation.signs[0]}"
+        else:
+            colours = "the brighter, the more attention"
+        notes = "".join(f"; {note}" for note in explanation.notes)
+        fine = f"; {' '.join(scale.said.split())}" if scale.said else ""
+        return f"{method}: {colours}{fine}{notes}"
+
 
 def photo_shown(image: str, digest: str | None, folder: Path) -> Shown:
     """A photo by what rows call it.

@@ -9,6 +9,7 @@ from typing import Any
 from regard.report.blocks import Block, Charts, Facts, Grid, Section, Words
 from regard.report.charts import Chart, Point, Tick, curves
 from regard.report.failures import failures
+from regard.report.trained_photos import gallery
 from regard.runs import SeenRun
 
 KEYS = ("configuration_hash", "image", "method", "target", "epoch", "seed")
@@ -20,8 +21,8 @@ OF_RUNS = frozenset(
 
 
 def sections(run: SeenRun) -> list[Section]:
-    """Of `train`: what came out, curves, classes, failures."""
-    return [_outcome(run), _curves(run), failures(run)]
+    """Of `train`: what came out, curves, failures, photos."""
+    return [_outcome(run), _curves(run), failures(run), gallery(run)]
 
 
 def _outcome(run: SeenRun) -> Section:

@@ -43,8 +43,13 @@ def head(
     cache: Annotated[Path, typer.Option(help="Where embeddings are kept for the next training.")] = Path(
         "regard-runs/embeddings"
     ),
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Where figures and answers go; default regard-runs/train-head-TIME.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Replace the file that stands in --out.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file that stands in --out, and the run in --run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train a head of your own classes on a frozen backbone, and say what it is worth on photos kept from it.
@@ -55,13 +60,15 @@ def head(
 
     Example: regard train head photos/ --classifier regard:vit-small --out my-head.safetensors
     """
-    from regard.runs import check_folder
+    from regard.runs import check_folder, check_run_folder, new_folder
     from regard.training import fit_head, read_labelled
     from regard.training.split import check_share
 
     check_out(out, force)
     check_share(held_out)
     check_folder(cache)
+    folder = run or new_folder("train-head", Path("regard-runs"))
+    check_run_folder(folder)
     labelled = read_labelled(photos, outputs)
     subject = _backbone(classifier, weights, device)
     try:
@@ -75,13 +82,15 @@ def head(
             held_out=held_out if labelled.held_out is None else labelled.held_out,
             seed=seed,
             cache=cache,
+            run=folder,
+            force=force,
             tracked=lambda batches: _watched(batches, subject),
         )
     except KeyboardInterrupt:
         announce(f"stopped; give the same command again to go on: embeddings are kept in {cache}")
         raise typer.Exit(1) from None
     trained.save(out)
-    print_json(_summary(trained, out)) if as_json else _print_summary(trained, out)
+    print_json(_summary(trained, out, folder)) if as_json else _print_summary(trained, out, folder)
     raise typer.Exit(1 if trained.unreadable else 0)
 
 
@@ -109,9 +118,10 @@ def _watched(batches: Sequence[Batch], subject: Classifier) -> Iterable[Batch]:
     return tracked(batches, seconds, f"embedding by {subject.name}")
 
 
-def _summary(trained: TrainedHead, out: Path) -> dict[str, Any]:
+def _summary(trained: TrainedHead, out: Path, folder: Path) -> dict[str, Any]:
     return {
         "file": str(out),
+        "run": str(folder),
         "classifier_hash": trained.classifier.hash,
         "labels": trained.classifier.labels,
         "training": trained.training,
@@ -120,7 +130,7 @@ def _summary(trained: TrainedHead, out: Path) -> dict[str, Any]:
     }
 
 
-def _print_summary(trained: TrainedHead, out: Path) -> None:
+def _print_summary(trained: TrainedHead, out: Path, folder: Path) -> None:
     figures = trained.held_out
     chosen = ", ".join(f"{name} {trained.training[name]}" for name in ("penalty", "epochs") if name in trained.training)
     print(
@@ -138,6 +148,7 @@ def _print_summary(trained: TrainedHead, out: Path) -> None:
     if figures.confusion is not None:
         _print_confusion(figures, trained.classifier.labels or [])
     print(f"written to {out}; explain with it: regard explain PHOTO --classifier {out}")
+    print(f"every answer to a held-out photo is in {folder}; see them: regard report {folder} --open")
 
 
 def _row(figure: Figure, share: bool, several: bool) -> list[str]:

@@ -73,7 +73,7 @@ _PICTURES = Cell(
     test=2000,
     focus="cnn-3",
     classifier="cnn-3",
-    epochs=12,
+    epochs=8,
     rate=1e-3,
     batch=100,
     stop=0.05,
@@ -117,7 +117,7 @@ STUDIES: Mapping[str, tuple[Cell, int, Changes]] = {
         ],
     ),
     "d2": (
-        Cell("d2", focus="mlp-6-12", classifier="mlp-6-12", focus_begins="zero", epochs=600),
+        Cell("d2", focus="mlp-6-12", classifier="mlp-6-12", focus_begins="zero", epochs=200),
         10,
         [
             {"focus_begins": "random"},

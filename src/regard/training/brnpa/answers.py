@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from regard.answered_run import answer_rows, called_in_rows
 from regard.errors import FileFormatError
-from regard.images import Photo
 from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.targets import at_least_float32
 from regard.training.brnpa.classification import Trainee
 from regard.training.parts import Part
-from regard.training.readable import BATCH, name_of
+from regard.training.readable import BATCH
 
 ANSWERS = "answers.safetensors"
 """In a finished run: what comparisons of trainings are made of, photo by photo."""
@@ -49,19 +48,21 @@ class Examined:
 
     Attributes:
         photos: their paths; of those without one SHA-256 of the content.
+        marks: SHA-256 of the content of each.
         truth: index of each one's class, (n,).
         answers: to them.
     """
 
     photos: tuple[str, ...]
+    marks: tuple[str, ...]
     truth: Tensor
     answers: Answered
 
     @classmethod
     def of(cls, part: Part, answers: Answered) -> Examined:
         """Those of a part."""
-        names = tuple(_name(photo, mark) for photo, mark in zip(part.photos, part.marks, strict=True))
-        return cls(names, torch.tensor(part.classes), answers)
+        names = tuple(called_in_rows(photo, mark) for photo, mark in zip(part.photos, part.marks, strict=True))
+        return cls(names, part.marks, torch.tensor(part.classes), answers)
 
     @classmethod
     def load(cls, path: Path) -> Examined:
@@ -72,10 +73,10 @@ class Examined:
         """
         try:
             with safe_open(str(path), framework="pt") as file:
-                photos = tuple(json.loads(file.metadata()["photos"]))
+                photos, marks = (tuple(json.loads(file.metadata()[name])) for name in ("photos", "marks"))
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             watched = {name.removeprefix(_HEAD): found[name] for name in found if name.startswith(_HEAD)}
-            return cls(photos, found[_TRUTH], Answered(found[_STUDENT], watched, found.get(_TEACHER)))
+            return cls(photos, marks, found[_TRUTH], Answered(found[_STUDENT], watched, found.get(_TEACHER)))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as reason:
             raise FileFormatError(f"{str(path)!r} does not hold a training's answers", came=str(reason)) from reason
 
@@ -86,33 +87,11 @@ class Examined:
         if self.answers.teacher is not None:
             tensors[_TEACHER] = self.answers.teacher
         own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-        path.write_bytes(save(own, metadata={"photos": json.dumps(self.photos)}))
+        path.write_bytes(save(own, metadata={"photos": json.dumps(self.photos), "marks": json.dumps(self.marks)}))
 
     def rows(self, method: str, names: Sequence[str]) -> list[dict[str, Any]]:
         """A row of a run for each photo: its class, the class that is answered, and the probability of both."""
-        chances = self.answers.student.double().softmax(dim=1)
-        likeliest = chances.max(dim=1)
-        of_truth = chances.gather(1, self.truth[:, None])[:, 0]
-        columns = zip(
-            self.photos,
-            self.truth.tolist(),
-            likeliest.indices.tolist(),
-            of_truth.tolist(),
-            likeliest.values.tolist(),
-            strict=True,
-        )
-        return [
-            {
-                "image": photo,
-                "method": method,
-                "target": "examined",
-                "class": names[true],
-                "answer": names[said],
-                "probability of the class": chance,
-                "probability of the answer": highest,
-            }
-            for photo, true, said, chance, highest in columns
-        ]
+        return answer_rows(method, self.photos, self.marks, "softmax", self.truth, self.answers.student, names)
 
 
 def answered(subject: BRNPAClassifier, trainee: Trainee, teacher: Classifier | None, part: Part) -> Answered:
@@ -135,7 +114,3 @@ def answered(subject: BRNPAClassifier, trainee: Trainee, teacher: Classifier | N
         {name: torch.cat(logits) for name, logits in watched.items()},
         torch.cat(taught) if taught else None,
     )
-
-
-def _name(photo: Photo, mark: str) -> str:
-    return name_of(photo) if isinstance(photo, (str, PathLike)) else mark

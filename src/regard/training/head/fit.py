@@ -11,20 +11,24 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from regard.errors import ClassifierError
+from regard.answered_run import answer_rows, called_in_rows
+from regard.errors import ClassifierError, RunError
 from regard.images import Photo
 from regard.labels import Outputs
 from regard.models.classifier import Classifier
 from regard.models.head import HeadForm, Kind, backbone_of, with_head
 from regard.models.saved import save_classifier
+from regard.runs import Run, check_run_folder, is_run
 from regard.training.embeddings import Embedded, Tracked, embedded
 from regard.training.figures import HeldOut, examined
+from regard.training.given import digest_of_values
 from regard.training.head.fitting import Examples, fit
 from regard.training.head.scaling import Scaling, folded
 from regard.training.labelled import Label
 from regard.training.split import check_share, held_out_marks
 from regard.training.targets import Answers, answers_of, check_learnable
 
+COMMAND, METHOD = "train-head", "head"
 INNER_SHARE = 0.2
 """Share of the photos trained on by which the penalty, or the length of the training, is chosen."""
 
@@ -74,6 +78,8 @@ def fit_head(
     held_out: float | Sequence[bool] = 0.2,
     seed: int = 0,
     cache: str | Path | None = None,
+    run: str | Path | None = None,
+    force: bool = False,
     tracked: Tracked = iter,
 ) -> TrainedHead:
     """Train a head on the embeddings of a classifier, which stays as it is.
@@ -94,6 +100,9 @@ def fit_head(
         seed: of the split, of an "mlp" and of the bootstrap. Which photos are held out depends on their content and
             not on their order.
         cache: a folder that keeps the embeddings for the next training; default none.
+        run: a folder for the run: what was asked, the figures, and the answer to every photo held out. Written once all
+            is done; default none.
+        force: replace a run that stands there.
         tracked: goes through the batches to be embedded; a place for progress.
 
     Cost: one forward a photo, then seconds: for N photos 7 fits on an N × D matrix in float64.
@@ -101,8 +110,10 @@ def fit_head(
     Raises:
         ClassifierError: labels, marks or settings that do not fit, or too few photos of a class to learn it.
         PhotoError: no photo can be read.
+        RunError: the run's folder holds a run, which force alone replaces, or something else.
     """
     _check_settings(kind, hidden, held_out, len(photos), len(labels))
+    _check_run(run, force)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         asked, backbone = answers_of(labels, outputs), backbone_of(classifier)
         found = embedded(backbone, photos, None if cache is None else Path(cache), tracked)
@@ -118,8 +129,9 @@ def fit_head(
         name = f"{len(answers.names)} {'measurements' if outputs == 'scalar' else 'classes'} on {classifier.name}"
         figures = examined(outputs, said, answers.values[apart], learnt.values, answers.names, seed)
         unreadable = {str(photos[place])[:200]: reason for place, reason in found.unreadable.items()}
+        shown = [(photos[found.places[place]], found.fingerprints[place]) for place in _places(apart)]
         _warn(unreadable, figures, {*prints}.intersection(found.fingerprints[place] for place in _places(apart)))
-        return TrainedHead(
+        trained = TrainedHead(
             classifier=with_head(
                 backbone, head.to(backbone.device), labels=list(answers.names), outputs=outputs, name=name
             ),
@@ -136,9 +148,40 @@ def fit_head(
                 "photos_held_out": figures.photos,
                 "photos_unreadable": len(unreadable),
             },
-            held_out_photos=tuple(photos[found.places[place]] for place in _places(apart)),
+            held_out_photos=tuple(photo for photo, _ in shown),
             unreadable=unreadable,
         )
+    if run is not None:
+        rows = answer_rows(
+            METHOD,
+            [called_in_rows(photo, mark) for photo, mark in shown],
+            [mark for _, mark in shown],
+            outputs,
+            answers.values[apart],
+            said,
+            answers.names,
+        )
+        configuration = {
+            **trained.training,
+            "photos_digest": digest_of_values(found.fingerprints, [labels[place] for place in found.places]),
+        }
+        _keep(trained, Run.open(Path(run), COMMAND, configuration, force), rows)
+    return trained
+
+
+def _keep(trained: TrainedHead, run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The whole run at once: what a head costs is its embeddings, which have a place of their own."""
+    run.write_rows(rows)
+    run.finish(**trained.training, held_out_figures=asdict(trained.held_out), unreadable=trained.unreadable)
+
+
+def _check_run(run: str | Path | None, force: bool) -> None:
+    """Refuse before slow work what the run cannot be written to after it."""
+    if run is None:
+        return
+    check_run_folder(Path(run))
+    if is_run(Path(run)) and not force:
+        raise RunError(f"a run stands in {str(run)!r}", remedy="choose another folder, or --force to replace it")
 
 
 def _fitted(

@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 PHOTOS := embedded/src/regard_embedded/photos
 THREADS ?= 2
 BENCH := .venv-bench
-BENCHMARKS := $(filter-out benchmarks/peers_%.py benchmarks/study_%.py benchmarks/measuring.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/peers_%.py benchmarks/study_%.py benchmarks/tasks_%.py benchmarks/measuring.py,$(wildcard benchmarks/*.py))
 # named, since a comma written inside a $(call …) would end its argument
-BENCH_EXTRAS := embedded,evaluate,timm,torchvision,baselines
+BENCH_EXTRAS := embedded,evaluate,timm,torchvision,baselines,train,web,test
 TEST_EXTRAS := embedded,evaluate,timm,torchvision,transformers,baselines,train,export,cluster,web,test
 DOCS_EXTRAS := embedded,docs
 

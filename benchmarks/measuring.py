@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -100,3 +101,12 @@ def put_behind(mark: str, text: str, page: Path) -> None:
     """Replace all that stands behind a mark of a page; the words before it stay."""
     words = page.read_text(encoding="utf-8").partition(mark)[0]
     page.write_text(f"{words}{mark}\n\n{text}", encoding="utf-8")
+
+
+def shortened(value: Any) -> Any:
+    """JSON values with numbers to five digits, which is more than any table has."""
+    if isinstance(value, Mapping):
+        return {name: shortened(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [shortened(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value

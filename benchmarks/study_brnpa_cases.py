@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from measuring import shortened
 from study_tame import kept, listed
 
 import regard
@@ -62,15 +63,15 @@ CLAIMED = (
     Case(TEACHER),
     Case(STUDENT, GOES_ON, start=TEACHER, teacher=TEACHER),
     Case(ALONE, GOES_ON, start=TEACHER),
-    Case(FINE, FINER, teacher=TEACHER),
-    Case(FINE_ALONE, FINER),
+    Case(FINE, FINER, teacher=TEACHER, sets=(CLOTHING,)),
+    Case(FINE_ALONE, FINER, sets=(CLOTHING,)),
 )
 COMPARED = (
     Case(PLAIN, {"pooling": "mean"}),
     Case("no refining", {"refine": False}),
     Case(RANDOM, {"select": "random"}),
     Case(BILINEAR, {"pooling": "bilinear"}),
-    Case(BRANCH, {"pooling": "branch"}),
+    Case(BRANCH, {"pooling": "branch"}, sets=(CLOTHING,)),
     Case("K = 1", {"count": 1}, sets=(CLOTHING,)),
     Case("random, no refining", {"select": "random", "refine": False}, sets=(CLOTHING,)),
     Case("plain mean, student", {**GOES_ON, "pooling": "mean"}, start=PLAIN, teacher=PLAIN, sets=(CLOTHING,)),
@@ -100,27 +101,32 @@ class Study:
 
     Attributes:
         data: the folder of photos.
-        keep: a folder a set, with a file for each training and measurement, and the networks.
+        rows: a folder a set, with a file for each training and measurement: all that tables are made of.
+        networks: the same with the trained networks; one that is gone is trained again, to the same answers.
         seeds: trainings of a case differ in the seed alone.
         sets: the photos.
         quick: few photos and one epoch.
     """
 
     data: Path
-    keep: Path
+    rows: Path
+    networks: Path
     seeds: Sequence[int] = range(3)
     sets: tuple[str, ...] = SETS
     quick: bool = False
 
     def file(self, of: str, what: str, seed: int) -> Path:
         """Of a training or measurement."""
-        slug = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
-        return self.keep / of / f"{slug}-{seed}.json"
+        return self.rows / of / f"{_slug(what)}-{seed}.json"
 
     def done(self, of: str, what: str, seed: int) -> dict[str, Any] | None:
         """What is kept of a training or measurement; None where it has not been done."""
         file = self.file(of, what, seed)
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def measure(self, of: str, what: str, seed: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A training's or measurement's row, made where there is none yet; numbers to five digits."""
+        return kept(self.file(of, what, seed), lambda: shortened(make()))
 
     def photos(self, of: str) -> Photos:
         rows = listed(self.data / of)
@@ -131,13 +137,19 @@ class Study:
 
     def train(self, case: Case, of: str, seed: int) -> dict[str, Any]:
         """A training's row, done where there is none yet."""
-        return kept(self.file(of, case.name, seed), partial(self._row, case, of, seed))
+        return self.measure(of, case.name, seed, partial(self._row, case, of, seed))
 
     def network(self, name: str, of: str, seed: int) -> BRNPAClassifier:
         """A trained network, by its case's name."""
-        found = regard.load(self.file(of, name, seed).with_suffix("") / CLASSIFIER)
+        file = self._run(name, of, seed) / CLASSIFIER
+        if not file.is_file():
+            self._row(next(case for case in CASES if case.name == name), of, seed)
+        found = regard.load(file)
         assert isinstance(found, BRNPAClassifier)
         return found
+
+    def _run(self, name: str, of: str, seed: int) -> Path:
+        return self.networks / of / f"{_slug(name)}-{seed}"
 
     def _row(self, case: Case, of: str, seed: int) -> dict[str, Any]:
         """The true classes, and all answers, of the photos that are examined."""
@@ -153,7 +165,7 @@ class Study:
             recipe=case.recipe(self.quick),
             held_out=photos.held,
             seed=seed,
-            run=self.file(of, case.name, seed).with_suffix(""),
+            run=self._run(case.name, of, seed),
         )
         found = trained.examined
         return {
@@ -165,6 +177,10 @@ class Study:
             "epochs": trained.epochs,
             "epoch": trained.training["epoch_chosen"],
         }
+
+
+def _slug(what: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study_brnpa_cases import BILINEAR, BRANCH, LITE, STUDENT, TEACHER, VIT, Study
+from study_brnpa_cases import BILINEAR, BRANCH, CLOTHING, LITE, SETS, STUDENT, TEACHER, VIT, Study
 from study_tame import listed
 from torch import Tensor
 
@@ -49,6 +49,7 @@ class Method:
         explainer: of the trained networks by case; it may explain another one than the judge.
         others: cases whose networks it needs besides the judge's.
         photos: of a set, at most; None for all.
+        sets: in which it is judged.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Method:
     explainer: Explained
     others: tuple[str, ...] = ()
     photos: int | None = None
+    sets: tuple[str, ...] = SETS
 
     @property
     def what(self) -> str:
@@ -90,8 +92,14 @@ OTHERS = (
     Method("random", STUDENT, lambda networks: regard.Random(networks[STUDENT])),
     Method("centre", STUDENT, lambda networks: regard.Centre(networks[STUDENT])),
     Method("B-CNN's own", BILINEAR, _ranked(BILINEAR, "mean")),
-    Method("ABN's own", BRANCH, _ranked(BRANCH, 1)),
-    Method("RISE", STUDENT, lambda networks: regard.RISE(networks[STUDENT], samples=MASKS), photos=MASKED),
+    Method("ABN's own", BRANCH, _ranked(BRANCH, 1), sets=(CLOTHING,)),
+    Method(
+        "RISE",
+        STUDENT,
+        lambda networks: regard.RISE(networks[STUDENT], samples=MASKS),
+        photos=MASKED,
+        sets=(CLOTHING,),
+    ),
 )
 
 

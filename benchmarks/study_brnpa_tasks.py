@@ -2,7 +2,8 @@
 
     python benchmarks/study_brnpa_tasks.py ../shared/data --write docs/br-npa-tasks.md
 
-Every network is trained here. Hours on a core; what is done is kept in a file a row, and not done again.
+Every network is trained here. Hours on a core. Rows are kept beside this file, so that nobody has to take the tables on
+trust; what is done is not done again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from measuring import put_behind
 from study_brnpa_tasks_table import document
 from tasks_kept import QUICK, Extent, Keep, Row
 
+ROWS = Path(__file__).with_name("rows") / "br-npa-tasks"
 MARK = "<!-- tables: benchmarks/study_brnpa_tasks.py -->"
 Named = tuple[tuple[object, ...], Callable[[], Row]]
 """What a row is called, and how it is made."""
@@ -60,26 +62,30 @@ def rows(data: Path, extent: Extent, keep: Keep) -> Iterator[Named]:
             yield name, partial(tasks_side_by_side.network_row, task, seed, photos, **how)
         yield from persons(seed, dear=False)
         yield from likeness("re-id", seed, dear=False)
-        yield from episodes(5, seed)
     for method in tasks_side_by_side.METHODS:
         make = partial(tasks_side_by_side.method_row, method, photos, **how)
         yield ("compare", method, extent.seeds), make
     for seed in range(extent.seeds):
         yield from persons(seed, dear=True)
         yield from likeness("re-id", seed, dear=True)
+    for seed in range(extent.seeds):
+        yield from episodes(5, seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data"), help="the folder of photos")
-    parser.add_argument("--keep", type=Path, default=Path("regard-runs/study-br-npa-tasks"), help="where rows are kept")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="where the numbers are kept")
+    parser.add_argument(
+        "--keep", type=Path, default=Path("regard-runs/study-br-npa-tasks"), help="where the trained are"
+    )
     parser.add_argument("--quick", action="store_true", help="a step or two of each training: whether it works")
     parser.add_argument("--tables", action="store_true", help="only of the rows that are kept")
     parser.add_argument("--pictures", type=Path, help="only the pictures, and the folder for them")
     parser.add_argument("--write", type=Path, help=f"page whose part behind {MARK!r} the tables become")
     arguments = parser.parse_args()
     extent, data = QUICK if arguments.quick else Extent(), arguments.data.absolute()
-    keep = Keep(arguments.keep.absolute())
+    keep = Keep(arguments.rows.absolute(), arguments.keep.absolute())
     if arguments.pictures:
         tasks_pictures.write(arguments.pictures, data, extent, keep)
         return

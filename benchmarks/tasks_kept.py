@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from measuring import shortened
 from study_tame import kept
 
 REPRESENTATIVE = {"1": (1,), "2": (2,), "3": (3,), "1+2": (1, 2), "2+3": (2, 3), "1+2+3": (1, 2, 3)}
@@ -64,22 +65,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Keep:
-    """A folder of rows and of runs of trainings.
+    """Where rows, and runs of trainings, are kept.
 
     Attributes:
-        folder: of both.
+        rows: a file each: all that tables are made of.
+        folder: of runs; one that is gone is trained again, to the same answers.
     """
 
+    rows: Path
     folder: Path
-
-    @property
-    def rows(self) -> Path:
-        """A file each."""
-        return self.folder / "rows"
 
     def row(self, *words: object, make: Callable[[], Row]) -> None:
         """Make a row, called by these words, where there is none yet."""
-        kept(self.rows / f"{slug(*words)}.json", make)
+        kept(self.rows / f"{slug(*words)}.json", lambda: shortened(make()))
 
     def run(self, *words: object) -> Path:
         """The folder of a training."""

@@ -35,7 +35,7 @@ def write(folder: Path, data: Path, extent: Extent, keep: Keep) -> None:
         page = io.BytesIO()
         figure.savefig(page, dpi=DOTS)
         save(Image.open(page), folder / f"br-npa-{name}.png")
-    save(Image.open(side_by_side(photos, keep)), folder / "br-npa-by-task.png")
+    save(Image.open(side_by_side(photos, extent, keep)), folder / "br-npa-by-task.png")
 
 
 def drawn(data: Path, extent: Extent, keep: Keep) -> Figure:
@@ -58,8 +58,8 @@ def seen(data: Path) -> Figure:
     return regard.BRNPA(classifier)(files).rank_figure(files)
 
 
-def side_by_side(photos: tasks_side_by_side.Clothing, keep: Keep) -> Path:
-    files = [tasks_side_by_side.file_of(task, SEED, keep) for task in tasks_side_by_side.TASKS]
+def side_by_side(photos: tasks_side_by_side.Clothing, extent: Extent, keep: Keep) -> Path:
+    files = [tasks_side_by_side.file_of(task, SEED, photos, extent, keep) for task in tasks_side_by_side.TASKS]
     photo = next(file for file, name in photos.unseen if name == ALONE)
     run = keep.folder / "compared-one"
     found = tasks_side_by_side.compared(files, [photo], ["br-npa"], run, "--targets", ALONE)

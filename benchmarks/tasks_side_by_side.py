@@ -107,11 +107,8 @@ def trained(
 
 
 def network_row(task: str, seed: int, photos: Clothing, extent: Extent, keep: Keep) -> Row:
-    """What a network is worth; and its file."""
+    """What a network is worth."""
     found = trained(task, seed, photos, extent, keep)
-    file = file_of(task, seed, keep)
-    file.parent.mkdir(exist_ok=True)
-    found.save(file)
     return {"task": "side by side", "case": task, "seed": seed, "grid": found.classifier.grid, **worth(found)}
 
 
@@ -126,8 +123,13 @@ def worth(found: TrainedBRNPA | TrainedFewShot | TrainedReid) -> dict[str, Any]:
     return {"of": of, "value": figure.value, "chance": figure.chance}
 
 
-def file_of(task: str, seed: int, keep: Keep) -> Path:
-    return keep.folder / "networks" / f"{task}-{seed}.safetensors"
+def file_of(task: str, seed: int, photos: Clothing, extent: Extent, keep: Keep) -> Path:
+    """The file of a network, which may be trained for it."""
+    file = keep.folder / "networks" / f"{task}-{seed}.safetensors"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        trained(task, seed, photos, extent, keep).save(file)
+    return file
 
 
 def compared(
@@ -146,7 +148,7 @@ def method_row(method: str, photos: Clothing, extent: Extent, keep: Keep) -> Row
 
     Numbers of a photo are means over networks, or over pairs: of two tasks all pairs, of one task those of two seeds.
     """
-    files = [file_of(task, seed, keep) for seed in range(extent.seeds) for task in TASKS]
+    files = [file_of(task, seed, photos, extent, keep) for seed in range(extent.seeds) for task in TASKS]
     shown = [file for file, _ in photos.unseen[::DRAWN][: extent.judged]]
     found = compared(files, shown, [method], keep.folder / "compared")
     rows = [row for row in found["rows"] if row.get("place") == 0]

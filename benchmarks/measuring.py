@@ -85,6 +85,11 @@ def head(columns: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
 
 
+def kept(value: float, budget: float) -> str:
+    """The cell of a table that says whether a budget, of which less is better, is kept."""
+    return "yes" if value <= budget else "**no**"
+
+
 def page(title: str, about: str | None, asked: argparse.Namespace, parts: Iterable[Callable[[], list[str]]]) -> None:
     """What a program says of its tables, behind its usage, and their parts, which are written as they come."""
     lines = [f"# {title}", "", *(about or "").strip().splitlines()[4:], ""]

@@ -15,8 +15,8 @@ from regard.naming import image_of
 
 EXAMINED = "examined"
 """The target of such rows."""
-NONE = "none"
-"""In the place of classes, where a photo shows none of several."""
+NONE, SEPARATOR = "none", " | "
+"""In the place of classes, where a photo shows none of several; and what stands between several."""
 
 
 def called_in_rows(photo: Photo, mark: str) -> str:
@@ -69,7 +69,7 @@ def _exclusive(truth: Tensor, answers: Tensor, names: Sequence[str]) -> list[dic
 
 def _independent(truth: Tensor, answers: Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
     def called(marks: Tensor) -> str:
-        return " | ".join(name for name, mark in zip(names, marks.tolist(), strict=True) if mark) or NONE
+        return SEPARATOR.join(name for name, mark in zip(names, marks.tolist(), strict=True) if mark) or NONE
 
     return [
         {"class": called(true > 0.5), "answer": called(said >= 0)} for true, said in zip(truth, answers, strict=True)

@@ -6,7 +6,7 @@ A run is the folder of one command's results:
     rows/                Parquet parts while it runs, each written whole and then renamed into place
     log.jsonl            what happened, one JSON object a line
     rows.parquet         all rows in order, written when the run is complete
-    index.csv            the same for people and spreadsheets
+    index.csv            the same for people and spreadsheets, but for columns of lists
     manifest.json        versions, counts, times; written last: a folder without it is unfinished
 
 A row is keyed by (configuration hash, image, method, target). An unfinished run is continued by the
@@ -138,7 +138,7 @@ class Run:
             "format": "regard.run",
             "version": FORMAT_VERSION,
             "command": self.command,
-            "arguments": sys.argv[1:],
+            "arguments": _arguments(),
             "configuration": self.configuration,
             "configuration_hash": self.configuration_hash,
             "started": self.started,
@@ -292,6 +292,13 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _arguments() -> list[str] | None:
+    """What was typed after `regard`; None where another program, such as a notebook, called the library."""
+    program = Path(sys.argv[0])
+    typed = program.stem == "regard" or program.parts[-2:] == ("regard", "__main__.py")
+    return sys.argv[1:] if typed else None
+
+
 def _make_ready(folder: Path, command: str, configuration: Mapping[str, Any], force: bool) -> None:
     """Make the folder of a run, or see that the run that stands there can be continued."""
     check_folder(folder)
@@ -401,7 +408,8 @@ def _to_json(value: Mapping[str, Any]) -> str:
 
 
 def _to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row if name != KEY[0]))
+    lists = {name for row in rows for name, value in row.items() if isinstance(value, list)}
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != KEY[0] and name not in lists))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

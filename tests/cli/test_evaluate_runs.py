@@ -36,7 +36,8 @@ def idle(monkeypatch):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_a_finished_run_tells_the_same_again_and_nothing_is_judged_or_written(evaluate, idle):

@@ -204,6 +204,6 @@ def test_a_run_is_replaced_by_force_alone_and_refused_before_work(cli):
     assert train(cli, "--run", "here")[0] == 0
     code, _, err = train(cli, "--run", "here", out="other.safetensors")
     assert code == 2
-    assert "a run stands in 'here'" in err
+    assert "'here' holds a finished run" in err
     assert not Path("other.safetensors").exists()
     assert train(cli, "--run", "here", "--force", out="other.safetensors")[0] == 0

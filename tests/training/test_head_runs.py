@@ -9,7 +9,7 @@ import torch
 from regard.errors import RunError
 from regard.report.page import page_of
 from regard.runs import read_run, see_run
-from regard.training import fit_head
+from regard.training import fit_head, read_labelled
 
 from ..explainers.networks import classifier_of, vit
 from ..report.reports import Page
@@ -67,17 +67,40 @@ def test_its_manifest_has_the_figures_and_all_that_they_depend_on(photos, tmp_pa
     assert found.manifest["held_out_figures"]["overall"]["value"] == head.held_out.overall.value
     assert found.manifest["penalty"] == head.training["penalty"]
     asked = found.manifest["configuration"]
-    assert asked.items() >= head.training.items()
+    assert (asked["classifier"], asked["classifier_hash"]) == (
+        head.training["backbone"],
+        head.training["backbone_hash"],
+    )
+    assert f"{asked['classifier']}, hash {asked['classifier_hash']}" in Page(page_of(see_run(tmp_path / "run"))).text
     other = [*photos[1:], photos[0]]
     trained(other, tmp_path / "again")
     assert read_run(tmp_path / "again").manifest["configuration"] == asked  # whatever their order
     trained(photos[:-1], tmp_path / "fewer")
     assert read_run(tmp_path / "fewer").manifest["configuration"]["photos_digest"] != asked["photos_digest"]
+    for number in range(2):
+        marks = [place % 2 == number for place in range(len(photos))]
+        fit_head(classifier_of(vit()), photos, labels_of(photos, "softmax"), held_out=marks, run=tmp_path / str(number))
+    first, second = (read_run(tmp_path / str(number)).manifest["configuration"] for number in range(2))
+    assert {name for name in first if first[name] != second[name]} == {"held_out"}
+
+
+def test_a_name_that_is_no_unicode_costs_no_training(tmp_path):
+    write_folder(tmp_path / "photos", 5)
+    (tmp_path / "photos" / "red").rename(tmp_path / "photos" / "re\udcffd")
+    (tmp_path / "photos" / "blue" / "\udcff.png").write_bytes(b"no photo")
+    found = read_labelled(tmp_path / "photos")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        head = fit_head(classifier_of(vit()), found.photos, found.labels, run=tmp_path / "run")
+    head.save(tmp_path / "head.safetensors")
+    run = read_run(tmp_path / "run")
+    assert [*run.manifest["unreadable"]] == [f"{(tmp_path / 'photos' / 'blue').as_posix()}/\\xff.png"]
+    assert "re\\xffd" in {row["class"] for row in run.rows}
+    assert Page(page_of(see_run(tmp_path / "run"))).wrong == []
 
 
 def test_a_run_that_stands_there_is_replaced_by_force_alone_and_refused_before_any_photo_is_read(photos, tmp_path):
     trained(photos, tmp_path / "run")
-    with pytest.raises(RunError, match="a run stands in"):
+    with pytest.raises(RunError, match="holds a finished run"):
         fit_head(classifier_of(vit()), [tmp_path / "gone.png"], ["red"], run=tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
@@ -87,7 +110,7 @@ def test_a_run_that_stands_there_is_replaced_by_force_alone_and_refused_before_a
     assert read_run(tmp_path / "run").manifest["seed"] == 1
 
 
-@pytest.mark.parametrize("outputs", ["softmax", "scalar"])
+@pytest.mark.parametrize("outputs", ["softmax", "sigmoid", "scalar"])
 def test_its_report_shows_every_photo_right_and_wrong(photos, tmp_path, outputs):
     head = trained(photos, tmp_path / "run", outputs)
     page = Page(page_of(see_run(tmp_path / "run")))
@@ -98,6 +121,10 @@ def test_its_report_shows_every_photo_right_and_wrong(photos, tmp_path, outputs)
         right = sum(row["class"] == row["answer"] for row in read_run(tmp_path / "run").rows)
         assert sum(card["data-verdict"] == "right" for card in cards) == right
         assert "Photos that no training saw" in page.text
+    elif outputs == "sigmoid":
+        text = page_of(see_run(tmp_path / "run"))
+        assert all(f"<option>{name}</option>" in text for name in ("cold", "wet", "warm", "none"))
+        assert "<option>cold | wet</option>" not in text
     else:
         assert "measured 3" in page.text
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from regard.errors import RegardError, RunError
 from regard.evaluate.gate import FAILED, TOGETHER, Answered, answered
 from regard.evaluate.judge import Entrant, Judgement, Protocol, judge
-from regard.evaluate.kept_map import keep_map, map_alone
+from regard.evaluate.kept_map import PHOTOS, keep_map, map_alone
 from regard.evaluate.known_photo import KnownPhoto
 from regard.evaluate.plan import Planned, forwards_of_map
 from regard.explanation import Explanation
@@ -105,13 +105,14 @@ def contested(results: Run, planned: Planned, protocol: Protocol, advance: Advan
     left = planned.without(_done(results.rows(), entrant))
     advance(len(planned.photos) - len(left.photos))
     parts = (left.photos[: left.again], left.photos[left.again :])
+    looked_at = {image_of(answer.photo.path) for answer in planned.photos[:PHOTOS]}
     for again, photos in zip((planned.needs, frozenset[Needs]()), parts, strict=True):
         for batch in _batches(photos, BATCH, alone=left.photos[:1]):
             found = judge(entrant, batch, protocol, again=again, memory=batch == left.photos[:1])
             judged = [*zip(batch, found, strict=True)]
             results.write_rows(
                 [
-                    {**_about(answer, entrant), **one.row, "maps": _kept(results, entrant, answer, one)}
+                    {**_about(answer, entrant), **one.row, "maps": _kept(results, entrant, answer, one, looked_at)}
                     for answer, one in judged
                 ]
             )
@@ -122,11 +123,12 @@ def contested(results: Run, planned: Planned, protocol: Protocol, advance: Advan
     return kept
 
 
-def _kept(results: Run, entrant: Entrant, answer: Answered, found: Judgement) -> str | None:
-    """The file in which the run keeps a map; None where there is none, or no number in it."""
-    if found.explanation is None or found.explanation.not_finite:
+def _kept(results: Run, entrant: Entrant, answer: Answered, found: Judgement, looked_at: Collection[str]) -> str | None:
+    """The file in which the run keeps a map; None of a map without numbers, and of photos that nobody will look at."""
+    image, explanation = image_of(answer.photo.path), found.explanation
+    if explanation is None or explanation.not_finite or image not in looked_at:
         return None
-    return keep_map(results.folder, entrant.name, image_of(answer.photo.path), found.explanation)
+    return keep_map(results.folder, entrant.name, image, explanation)
 
 
 def overlapped(

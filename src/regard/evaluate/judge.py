@@ -30,8 +30,9 @@ from regard.targets import PerImage
 
 CONTROLS = ("random", "centre", "edges", "ones")
 """Methods that know nothing of the classifier: what a map gets for nothing."""
-CURVES = {"deletion curve": "deletion", "insertion curve": "insertion"}
-"""Columns of a photo's curves, where any metric reads them, and what `regard.metrics.curves.Curves` calls them."""
+SHARES, DELETION, INSERTION = "curve shares", "deletion curve", "insertion curve"
+"""Columns of a photo's curves, where any metric reads them, each a list: shares of places that are shown, ascending;
+answers with the most relevant places removed, point k having lost 1 − shares[S−k]; answers with them shown."""
 AGAIN: frozenset[Needs] = frozenset({"several targets", "method"})
 """What needs the method to be asked again: measured on fewer photos."""
 
@@ -168,8 +169,18 @@ def judge(
             known = {name: None if math.isnan(value) else value for name, value in values.items()}
             found[place].row.update(known, nan=sum(map(math.isnan, values.values())), again_error=wrong)
             if drawn is not None:
-                found[place].row.update({name: getattr(drawn, of)[number, 0].tolist() for name, of in CURVES.items()})
+                found[place].row.update(_curve_columns(drawn, number))
     return found
+
+
+def _curve_columns(drawn: Curves, number: int) -> dict[str, list[float]]:
+    """The curves of one photo."""
+    found = {
+        SHARES: drawn.counts.double() / drawn.places,
+        DELETION: drawn.deletion[number, 0],
+        INSERTION: drawn.insertion[number, 0],
+    }
+    return {name: values.tolist() for name, values in found.items()}
 
 
 def _about(entrant: Entrant, protocol: Protocol, again: frozenset[Needs]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def embedded(run: SeenRun, reasons: Reasons) -> str:
     """A run as JSON for a page, inside of `<script type="application/json">`.
 
     `columns` holds each column of the rows: `values`, or of texts `levels` and, a row each, their `codes`, −1 for none.
+    Columns of lists, which are curves of single photos, would double a page: they are left out, their means are drawn.
     What is no finite number is null; `null` says of column and reason in which rows. Of the characters that HTML reads,
     `<`, `>` and `&` are written as escapes of JSON.
 
@@ -63,7 +64,8 @@ def embedded(run: SeenRun, reasons: Reasons) -> str:
         reasons: why numbers are missing.
     """
     rows = rows_inside(run)
-    names = dict.fromkeys(name for row in rows for name in row)
+    lists = {name for row in rows for name, value in row.items() if isinstance(value, list)}
+    names = dict.fromkeys(name for row in rows for name in row if name not in lists)
     missing: dict[str, dict[str, list[int]]] = {}
     for number, row in enumerate(rows):
         lost = {name: _word(value) for name, value in row.items() if _is_lost(value)}

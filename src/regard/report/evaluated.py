@@ -7,7 +7,7 @@ from pathlib import Path
 
 from regard.evaluate.contest import JUDGED
 from regard.evaluate.gate import COUNTED, WRONG, Answered, Gate
-from regard.evaluate.judge import AGAIN
+from regard.evaluate.judge import AGAIN, DELETION, INSERTION
 from regard.evaluate.known_photo import KnownPhoto
 from regard.evaluate.markdown import (
     COSTS,
@@ -33,10 +33,10 @@ from regard.runs import SeenRun
 from regard.statistics import interval
 
 DRAWN = (
-    ("deletion curve", "Deletion: probability of the class, mean over photos", "removed, %, the most relevant first"),
-    ("insertion curve", "Insertion: probability of the class, mean over photos", "shown, %, the most relevant first"),
+    (DELETION, "Deletion", "removed, %, the most relevant first"),
+    (INSERTION, "Insertion", "shown, %, the most relevant first"),
 )
-"""Columns of photos' curves, what they show, and over what."""
+"""Columns of photos' curves, what they are called, and over what they go."""
 
 
 def sections(run: SeenRun) -> list[Section]:
@@ -136,6 +136,9 @@ def _curves(found: Evaluated) -> Section:
         if line.method in ranked.cells
     ]
     values = {method: sorted(found.values(method).values()) for method in found.few}
+    judged = [row for row in found.run.rows if row["kind"] == JUDGED]
+    photos = len(found.shared)
+    answer = "probability of the class" if all(row["probability"] is not None for row in judged) else "the answer"
     several = {
         method: [Point(100 * (place + 0.5) / len(each), value) for place, value in enumerate(each)]
         for method, each in values.items()
@@ -143,7 +146,10 @@ def _curves(found: Evaluated) -> Section:
     }
     charts = [
         intervals(title, ranked.name, rows),
-        *(curves(said, across, found.mean_curves(column)) for column, said, across in DRAWN),
+        *(
+            curves(f"{name}: {answer}, mean of {photos} photos", across, found.mean_curves(column))
+            for column, name, across in DRAWN
+        ),
         curves(f"{title}, photo by photo", "photos, % in order of their value", several),
     ]
     drawn = [chart for chart in charts if chart is not None]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from regard.errors import MetricError
 from regard.evaluate.contest import GATE, JUDGED
+from regard.evaluate.judge import INSERTION, SHARES
 from regard.evaluate.standing import CHANCE, Standing
 from regard.evaluate.table import Table, ranking, tables
 from regard.metrics.metric import MapMetric
@@ -74,42 +76,59 @@ class Evaluated:
         """The best methods of the first table, and the random control."""
         lines = self.tables[0].lines if self.tables else ()
         best = [line.method for line in lines if not line.control][:FEW]
-        return best + [line.method for line in lines if line.method == CHANCE]
+        return best + [line.method for line in lines if line.method.partition(" on ")[0] == CHANCE]
+
+    @functools.cached_property
+    def _judged(self) -> dict[str, dict[str, Row]]:
+        found: dict[str, dict[str, Row]] = {}
+        for row in self.run.rows:
+            if row["kind"] == JUDGED:
+                found.setdefault(row["method"], {})[row["image"]] = row
+        return found
 
     def gate_rows(self) -> list[Row]:
         """The answers to all photos."""
         return [row for row in self.run.rows if row["kind"] == GATE]
 
-    def values(self, method: str) -> dict[str, float]:
-        """Photo → value of the ranked metric."""
-        column = "" if self.ranked is None else self.ranked.metric.column
-        mine = (row for row in self.run.rows if row["kind"] == JUDGED and row["method"] == method)
-        return {row["image"]: row[column] for row in mine if row.get(column) is not None}
+    def rows_of(self, method: str) -> dict[str, Row]:
+        """Photo → the row of a method that was judged on it."""
+        return self._judged.get(method, {})
 
     @functools.cached_property
-    def mapped(self) -> dict[str, list[Row]]:
-        """Photo → its rows with maps, of the best methods, in their order."""
-        place = {method: number for number, method in enumerate(self.few)}
-        rows = [row for row in self.run.rows if row["kind"] == JUDGED and row["method"] in place and row.get("maps")]
-        found: dict[str, list[Row]] = {}
-        for row in sorted(rows, key=lambda row: place[row["method"]]):
-            found.setdefault(row["image"], []).append(row)
-        return found
+    def shared(self) -> set[str]:
+        """The photos that all of the best methods were judged on: means over different ones would not be comparable."""
+        return set.intersection(*(set(self.rows_of(method)) for method in self.few)) if self.few else set()
+
+    def values(self, method: str) -> dict[str, float]:
+        """Photo → value of the ranked metric, of photos that all of the best methods share."""
+        column = "" if self.ranked is None else self.ranked.metric.column
+        known = {image: row.get(column) for image, row in self.rows_of(method).items() if image in self.shared}
+        return {image: value for image, value in known.items() if value is not None}
 
     def mean_curves(self, column: str) -> dict[str, list[Point]]:
-        """Method → the mean of its photos' curves, over the share of places in per cent; nothing where none is kept."""
+        """Method → the mean of the shared photos' curves over shares of places in per cent, where any is kept.
+
+        Curves whose points lie elsewhere, since a method's maps have other grids, are read between their points.
+        """
         several = {}
         for method in self.few:
-            rows = (row for row in self.run.rows if row["kind"] == JUDGED and row["method"] == method)
-            each = [row[column] for row in rows if row.get(column)]
-            if each:
-                means = [statistics.fmean(values) for values in zip(*each, strict=True)]
-                several[method] = [Point(100 * step / (len(means) - 1), value) for step, value in enumerate(means)]
+            rows = [row for image, row in self.rows_of(method).items() if image in self.shared and row.get(column)]
+            if rows:
+                each = [_curve(row, column) for row in rows]
+                places = each[0][0]
+                means = np.mean([np.interp(places, *curve) for curve in each], axis=0)
+                several[method] = [Point(100 * place, value) for place, value in zip(places, means, strict=True)]
         return several
 
     def called(self, index: int | None) -> str:
         """The name of a class; of one that no map was asked of, its index."""
         return "" if index is None else self.labels.get(index, f"class {index}")
+
+
+def _curve(row: Row, column: str) -> tuple[list[float], list[float]]:
+    """Shares removed, or shown, ascending, and the answers there."""
+    shown = row[SHARES]
+    return (shown if column == INSERTION else [1 - share for share in reversed(shown)]), row[column]
 
 
 def class_of(row: Row) -> int | None:

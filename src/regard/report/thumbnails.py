@@ -107,6 +107,12 @@ def seen_by_classifier(explanation: Explanation) -> Shown:
     return shown(Image.fromarray(explanation.pictures[0].numpy()))
 
 
+def ground(explanation: Explanation) -> Shown:
+    """In place of a photo that is gone, and of which nothing was kept: a plain one as large as what the maps are of."""
+    height, width = explanation.geometries[0].frame
+    return shown(Image.new("RGB", (width, height), (232, 232, 232)))
+
+
 def shown(picture: Image.Image, longest: int = LONGEST) -> Shown:
     """A picture, small: neither side longer."""
     small = picture.copy()
@@ -124,7 +130,10 @@ def placed(file: str, folder: Path, whole: bool) -> Placed | str:
         folder: of the run; a file outside of it is not read.
         whole: over the whole photo; else over what the classifier saw.
     """
-    place = (folder / file).resolve()
+    try:
+        place = (folder / file).resolve()
+    except (TypeError, ValueError, OSError):  # a row of another program: no text, a zero byte, a name that is too long
+        return "the file of the map has no name that could be one"
     if not place.is_relative_to(folder.resolve()):
         return "the file of the map lies outside of the run"
     try:

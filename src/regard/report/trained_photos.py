@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regard.answered_run import EXAMINED
+from regard.answered_run import EXAMINED, SEPARATOR
 from regard.evaluate.plan import spread
 from regard.report.blocks import Block, Card, Gallery, Section, Words
 from regard.report.thumbnails import MOST_PHOTOS, left_out, photo_shown
@@ -32,7 +32,8 @@ def _card(row: Mapping[str, Any], run: SeenRun) -> Card:
         return Card(row["image"], photo.source, photo.size, notes=notes)
     verdict = "right" if row[ANSWER] == true else "wrong"
     scores = {} if row.get(CHANCE) is None else {CHANCE: row[CHANCE]}
-    return Card(row["image"], photo.source, photo.size, (true,), verdict, (), scores, notes)
+    classes = tuple(true.split(SEPARATOR))
+    return Card(row["image"], photo.source, photo.size, classes, verdict, (), scores, notes)
 
 
 def _said(row: Mapping[str, Any]) -> str:

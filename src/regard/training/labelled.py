@@ -11,6 +11,7 @@ from pathlib import Path
 from regard.errors import FileFormatError, PhotoError
 from regard.images import PHOTO_SUFFIXES
 from regard.labels import Outputs
+from regard.naming import printable
 
 Label = str | Sequence[str] | Mapping[str, float]
 """What one photo shows: a class ("softmax"), some classes or none ("sigmoid"), measurements by name ("scalar")."""
@@ -70,9 +71,9 @@ def _of_folder(folder: Path, outputs: Outputs) -> Labelled:
         )
     parts = splits or {folder: False}
     classes = [(entry, held) for part, held in parts.items() for entry in _folders(part)]
-    found = [(photo, entry.name, held) for entry, held in classes for photo in _photos(entry)]
+    found = [(photo, printable(entry.name), held) for entry, held in classes for photo in _photos(entry)]
     filled = {name for _, name, _ in found}
-    empty = sorted({entry.name for entry, _ in classes} - filled)
+    empty = sorted({printable(entry.name) for entry, _ in classes} - filled)
     if empty or not found:
         if not _photos(folder):
             raise PhotoError(f"{str(folder)!r} holds no photos", expected=", ".join(sorted(PHOTO_SUFFIXES)))

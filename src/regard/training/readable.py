@@ -10,6 +10,7 @@ import torch
 from regard.errors import PhotoError
 from regard.images import Photo
 from regard.models.preparation import Preparation
+from regard.naming import printable
 
 BATCH = 32
 """Photos that are looked at together."""
@@ -59,7 +60,7 @@ def listed_by_name(photos: Sequence[Photo], reasons: Mapping[int, str]) -> dict[
 
 def name_of(photo: Photo) -> str:
     """What a photo is called where it is told of."""
-    return f"{photo!s:.200}"
+    return printable(f"{photo!s:.200}")
 
 
 def _reason_against(photo: Photo, preparation: Preparation) -> str:

@@ -11,24 +11,23 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from regard.answered_run import answer_rows, called_in_rows
-from regard.errors import ClassifierError, RunError
+from regard.errors import ClassifierError
 from regard.images import Photo
 from regard.labels import Outputs
 from regard.models.classifier import Classifier
 from regard.models.head import HeadForm, Kind, backbone_of, with_head
 from regard.models.saved import save_classifier
-from regard.runs import Run, check_run_folder, is_run
 from regard.training.embeddings import Embedded, Tracked, embedded
 from regard.training.figures import HeldOut, examined
 from regard.training.given import digest_of_values
 from regard.training.head.fitting import Examples, fit
+from regard.training.head.kept import check_run, write_run
 from regard.training.head.scaling import Scaling, folded
 from regard.training.labelled import Label
+from regard.training.readable import name_of
 from regard.training.split import check_share, held_out_marks
 from regard.training.targets import Answers, answers_of, check_learnable
 
-COMMAND, METHOD = "train-head", "head"
 INNER_SHARE = 0.2
 """Share of the photos trained on by which the penalty, or the length of the training, is chosen."""
 
@@ -110,10 +109,11 @@ def fit_head(
     Raises:
         ClassifierError: labels, marks or settings that do not fit, or too few photos of a class to learn it.
         PhotoError: no photo can be read.
-        RunError: the run's folder holds a run, which force alone replaces, or something else.
+        RunError: the run's folder holds a finished run, which force alone replaces, or something else.
     """
     _check_settings(kind, hidden, held_out, len(photos), len(labels))
-    _check_run(run, force)
+    if run is not None:
+        check_run(Path(run), force)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         asked, backbone = answers_of(labels, outputs), backbone_of(classifier)
         found = embedded(backbone, photos, None if cache is None else Path(cache), tracked)
@@ -128,7 +128,7 @@ def fit_head(
         said = head(found.values[apart]).detach()
         name = f"{len(answers.names)} {'measurements' if outputs == 'scalar' else 'classes'} on {classifier.name}"
         figures = examined(outputs, said, answers.values[apart], learnt.values, answers.names, seed)
-        unreadable = {str(photos[place])[:200]: reason for place, reason in found.unreadable.items()}
+        unreadable = {name_of(photos[place]): reason for place, reason in found.unreadable.items()}
         shown = [(photos[found.places[place]], found.fingerprints[place]) for place in _places(apart)]
         _warn(unreadable, figures, {*prints}.intersection(found.fingerprints[place] for place in _places(apart)))
         trained = TrainedHead(
@@ -152,36 +152,26 @@ def fit_head(
             unreadable=unreadable,
         )
     if run is not None:
-        rows = answer_rows(
-            METHOD,
-            [called_in_rows(photo, mark) for photo, mark in shown],
-            [mark for _, mark in shown],
-            outputs,
-            answers.values[apart],
-            said,
-            answers.names,
-        )
+        given = [labels[place] for place in found.places]
         configuration = {
-            **trained.training,
-            "photos_digest": digest_of_values(found.fingerprints, [labels[place] for place in found.places]),
+            "classifier": classifier.name,
+            "classifier_hash": backbone.hash,
+            "outputs": outputs,
+            **asdict(form),
+            "seed": seed,
+            "photos_digest": digest_of_values(found.fingerprints, given),
+            "held_out": _asked(held_out, found),
         }
-        _keep(trained, Run.open(Path(run), COMMAND, configuration, force), rows)
+        facts = {**trained.training, "held_out_figures": asdict(figures), "unreadable": unreadable}
+        write_run(Path(run), configuration, shown, (outputs, answers.values[apart], said, answers.names), facts)
     return trained
 
 
-def _keep(trained: TrainedHead, run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The whole run at once: what a head costs is its embeddings, which have a place of their own."""
-    run.write_rows(rows)
-    run.finish(**trained.training, held_out_figures=asdict(trained.held_out), unreadable=trained.unreadable)
-
-
-def _check_run(run: str | Path | None, force: bool) -> None:
-    """Refuse before slow work what the run cannot be written to after it."""
-    if run is None:
-        return
-    check_run_folder(Path(run))
-    if is_run(Path(run)) and not force:
-        raise RunError(f"a run stands in {str(run)!r}", remedy="choose another folder, or --force to replace it")
+def _asked(held_out: float | Sequence[bool], found: Embedded) -> float | str:
+    """The share, or a digest of the marks, as a JSON value."""
+    if isinstance(held_out, (int, float)):
+        return held_out
+    return digest_of_values(found.fingerprints, [held_out[place] for place in found.places])
 
 
 def _fitted(

@@ -34,7 +34,7 @@ $(VENV)/.docs: pyproject.toml embedded/pyproject.toml constraints.txt
 	$(call install,$(DOCS_EXTRAS))
 
 # the peers of benchmarks/metrics.py are not for the environment that the tests run in
-$(BENCH)/.bench: pyproject.toml embedded/pyproject.toml constraints.txt
+$(BENCH)/.bench: Makefile pyproject.toml embedded/pyproject.toml constraints.txt
 	$(call install,$(BENCH_EXTRAS))
 
 $(BENCH)/.peers: $(BENCH)/.bench benchmarks/peers.txt

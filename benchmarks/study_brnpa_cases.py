@@ -143,10 +143,20 @@ class Study:
         """A trained network, by its case's name."""
         file = self._run(name, of, seed) / CLASSIFIER
         if not file.is_file():
-            self._row(next(case for case in CASES if case.name == name), of, seed)
+            again = self._row(next(case for case in CASES if case.name == name), of, seed)
+            self._check_same(again, of, name, seed)
         found = regard.load(file)
         assert isinstance(found, BRNPAClassifier)
         return found
+
+    def _check_same(self, again: dict[str, Any], of: str, name: str, seed: int) -> None:
+        """Refuse to measure another network than the row's: another processor or torch may train to other bits."""
+        row = self.done(of, name, seed)
+        if row is not None and shortened(again["logits"]) != row["logits"]:
+            file = self.file(of, name, seed)
+            raise SystemExit(
+                f"{file} is of another network than is trained here: remove it, with all of its set and seed"
+            )
 
     def _run(self, name: str, of: str, seed: int) -> Path:
         return self.networks / of / f"{_slug(name)}-{seed}"

@@ -214,7 +214,9 @@ def kept(file: Path, make: Any) -> dict[str, Any]:
         found = make()
         found["seconds"] = time.perf_counter() - start
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found), encoding="utf-8")
+        unfinished = file.with_name(f"{file.name}.unfinished")
+        unfinished.write_text(json.dumps(found), encoding="utf-8")
+        unfinished.replace(file)
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 

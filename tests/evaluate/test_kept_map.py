@@ -18,7 +18,7 @@ from regard.explanation import Explanation
 from regard.fills import Mean
 from regard.metrics.of_curves import Deletion, Insertion
 from regard.metrics.of_maps import Gini
-from regard.runs import Run
+from regard.runs import Run, read_run
 
 from .pictures import photos_in, tiny_vit
 
@@ -100,3 +100,37 @@ def test_without_curves_there_are_none_and_a_map_of_nan_is_not_kept(classifier, 
     _, rows = judged(Broken, classifier, answers, tmp_path / "broken", gini)
     assert [row["status"] for row in rows] == ["not finite"] * 3
     assert [row["maps"] for row in rows] == [None] * 3
+
+
+def test_a_stopped_evaluation_goes_on_to_all_its_maps_and_curves(classifier, answers, tmp_path):
+    whole, rows = judged(regard.CDAM, classifier, answers, tmp_path / "whole")
+    part, _ = judged(regard.CDAM, classifier, answers[:1], tmp_path / "part")
+    again, resumed = judged(regard.CDAM, classifier, answers, part)
+    assert [row["maps"] for row in resumed] == [row["maps"] for row in rows]
+    for row, other in zip(resumed, rows, strict=True):
+        kept, made = (Explanation.load(run / row["maps"]).maps for run in (again, whole))
+        assert torch.allclose(kept, made, atol=1e-6)
+        assert row["deletion curve"] == pytest.approx(other["deletion curve"], abs=1e-6)
+
+
+def test_curves_live_in_the_rows_of_a_finished_run_and_not_in_its_index(classifier, answers, tmp_path):
+    folder, rows = judged(regard.CDAM, classifier, answers, tmp_path / "run")
+    Run.open(folder, "evaluate", {}).finish()
+    assert [row["insertion curve"] for row in read_run(folder).rows] == [row["insertion curve"] for row in rows]
+    head = (folder / "index.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert "deletion" in head.split(",")
+    assert "curve" not in head
+
+
+def test_steps_that_fall_together_on_a_coarse_grid_keep_their_shares(classifier, answers, tmp_path):
+    _, rows = judged(regard.CDAM, classifier, answers, tmp_path / "run", replace(PROTOCOL, steps=24))
+    for row in rows:  # 16 cells in 24 steps
+        shares, values = (torch.tensor(row[name], dtype=torch.float64) for name in ("curve shares", "insertion curve"))
+        assert shares.tolist() == [count / 16 for count in range(17)]
+        assert row["insertion"] == pytest.approx(float(torch.trapezoid(values, shares)), abs=1e-12)
+
+
+def test_maps_are_kept_of_as_many_photos_as_a_report_shows(classifier, answers, tmp_path, monkeypatch):
+    monkeypatch.setattr("regard.evaluate.contest.PHOTOS", 2)
+    _, rows = judged(regard.CDAM, classifier, answers, tmp_path / "run")
+    assert sorted(bool(row["maps"]) for row in rows) == [False, True, True]

@@ -12,8 +12,9 @@ program. Budget: ≤ 0.6. Models with convolutions are trained one by one in any
 Mosaics: batches of 250 in a random order, put together from items by index. "× held" is to batches of as many mosaics
 that are all held as float32. Memory: a process of its own reads a file of random pictures, as many as CIFAR-10 or the
 library's part of it has, makes 30,000 mosaics of 9 to learn from and 10,000 to be examined with, and reads all of them
-once. "above imports" is the most that the process ever had resident, without what it had before the file. Budget:
-≤ 400 MB. Held as float32, the 30,000 alone were 30,000 · 9 · 3 · 32 · 32 · 4 bytes, 3,318 MB.
+once, or examines a linear model with the 10,000. "above imports" is the most that the process ever had resident,
+without what it had before the file. Budget of both: ≤ 400 MB. Held as float32, the 30,000 alone were
+30,000 · 9 · 3 · 32 · 32 · 4 bytes, 3,318 MB, and the 10,000 a third of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from measuring import head, options, page, ratio, rounds, timed
 
 from regard.attention.selective import SelectiveModel
 from regard.attention.selective_networks import classifier_called, focus_called
-from regard.exams.sdc import Mosaics, SelectiveTask, task_called
+from regard.exams.sdc import Mosaics, SelectiveTask, examine, task_called
 from regard.exams.sdc.sitting import outcome_columns
 from regard.training.selective.fit import TrainedSeed, fit_selective
 from regard.training.selective.recipe import Phase, SelectiveRecipe
@@ -67,7 +68,8 @@ MOSAIC_HEADS = ("segments", "mosaics a second, by index", "held", "× held")
 PICTURES = {"the library's part": (10_000, 1000), "all of CIFAR-10": (50_000, 10_000)}
 """To learn from and to be examined with."""
 MEGABYTES = 400
-MEMORY_HEADS = ("pictures", "number", "mosaics", "above imports MB", "budget")
+USES = ("read", "examined")
+MEMORY_HEADS = ("pictures", "number", "mosaics", "use", "above imports MB", "budget")
 
 
 def trained(task: SelectiveTask, seeds: Sequence[int], epochs: int, type_: torch.dtype) -> tuple[TrainedSeed, ...]:
@@ -134,23 +136,27 @@ def reading_of(which: str, asked: argparse.Namespace) -> list[str]:
     return row([which, *speeds, f"{ratio(times, LAZY, HELD):.2f}"])
 
 
-def memory_of(which: str, asked: argparse.Namespace) -> list[str]:
-    """The row of so many pictures, measured by a process of its own."""
+def memory_of(which: str, use: str, asked: argparse.Namespace) -> list[str]:
+    """The row of so many pictures and what is done with them, measured by a process of its own."""
     train, test = (500, 100) if asked.quick else PICTURES[which]
     with tempfile.TemporaryDirectory() as folder:
-        call = [sys.executable, __file__, "--reads", str(written(Path(folder), train, test))]
+        call = [sys.executable, __file__, "--file", str(written(Path(folder), train, test)), "--use", use]
         said = subprocess.run(call, check=True, capture_output=True, text=True).stdout
     before, most = map(float, said.split())
-    return row([which, f"{train + test:,}", "30,000 + 10,000", f"{most - before:.0f}", f"{MEGABYTES}"])
+    return row([which, f"{train + test:,}", "30,000 + 10,000", use, f"{most - before:.0f}", f"{MEGABYTES}"])
 
 
-def read_all(path: Path) -> None:
+def use_all(path: Path, use: str) -> None:
     """What the process of its own does: print the megabytes resident before, and the most ever."""
     before = most_resident()
     task = task_called("cifar-10", path, train=30_000, test=10_000)
-    for mosaics in (task.train, task.test):
-        for rows in torch.arange(len(mosaics)).split(BATCH):
-            mosaics[rows]
+    if use == "examined":
+        parts = focus_called("linear", task.shape, 0), classifier_called("linear", task.shape, len(task.labels), 0)
+        examine(SelectiveModel(*parts), task)
+    else:
+        for mosaics in (task.train, task.test):
+            for rows in torch.arange(len(mosaics)).split(BATCH):
+                mosaics[rows]
     print(before, most_resident())
 
 
@@ -180,15 +186,16 @@ def row(cells: Sequence[str]) -> list[str]:
 def main() -> None:
     parser = options(__doc__, "one epoch, three seeds, few mosaics")
     parser.add_argument("--part", choices=("seeds", "mosaics", "memory"), help="only this table's rows, printed")
-    parser.add_argument("--reads", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--use", choices=USES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.reads:
-        read_all(asked.reads)
+    if asked.file:
+        use_all(asked.file, asked.use)
         return
     parts = {
         "seeds": [partial(seeds_of, name, asked) for name in NETWORKS],
         "mosaics": [partial(reading_of, which, asked) for which in MOSAICS],
-        "memory": [partial(memory_of, which, asked) for which in PICTURES],
+        "memory": [partial(memory_of, which, use, asked) for use in USES for which in PICTURES],
     }
     if asked.part:
         for part in parts[asked.part]:

@@ -24,6 +24,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 300_000
 TALLEST = 1300
 """Pixels above which a picture is scaled down."""
@@ -230,7 +231,9 @@ PARTS = (looked_at, compared, questioned, shown, in_trouble, reported, in_the_da
 
 def main(asked: Sequence[str]) -> None:
     """All pictures anew, or those of the parts that are named."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        raise SystemExit("there is no Chromium: make browser installs it")
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for part in PARTS:

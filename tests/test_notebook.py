@@ -2,14 +2,17 @@ import base64
 import html
 import io
 import re
+from dataclasses import replace
 
 import torch
 from PIL import Image
 
 from regard.evaluate.table import tables
+from regard.exams.sdc import examine
 from regard.explainers.controls import Random
 from regard.metrics.of_maps import Gini
 
+from .exams.sdc.hand_made import above, selective, singletons
 from .explainers.networks import classifier_of, vit
 from .report.reports import HOSTILE, Page
 
@@ -45,3 +48,15 @@ def test_a_notebook_shows_a_table_with_its_intervals_and_names_escaped():
     assert HOSTILE in page.text
     assert re.search(r"gini ↑ \(2\)", page.text)
     assert re.search(r"0\.500 \[0\.\d+, 0\.\d+\]", page.text)
+
+
+def test_a_notebook_shows_an_examination_as_a_picture_and_says_its_figures_and_diagnosis():
+    found = replace(examine(selective(lambda x: 2 * x, above(0.5)), singletons(0.0, train=40, test=60)), task=HOSTILE)
+    page = Page(found._repr_html_())
+    (image,) = page.all("img")
+    assert len(page.elements) == 1
+    assert image["alt"].startswith(f"{HOSTILE}, test, 60 mosaics: ")
+    assert f"accuracy {found.figures['accuracy']:.1f} %" in image["alt"]
+    assert str(found.diagnosis) in image["alt"]
+    picture = Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))))
+    assert 100 < picture.width <= 900

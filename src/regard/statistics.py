@@ -1,4 +1,4 @@
-"""What numbers of single photos say together: means, differences of methods, many comparisons.
+"""What numbers of single photos, or of seeds, say together: means, differences of methods, many comparisons.
 
 A number that a photo does not have is NaN; it is left out and counted. The order of the photos changes nothing, to the
 last bit: values are sorted before anything is drawn or summed.
@@ -31,14 +31,23 @@ FLIPPED_TOGETHER = 2**20
 """Signs that are drawn at once."""
 
 
+T_QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+"""t(0.975) of 1 to 30 degrees of freedom: Student's table, to the three places that it is printed with. Beyond them
+1.96 + 2.4 / df, which is at most 0.0022 too small."""
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over photos.
+    """A mean over photos, or over seeds.
 
     Attributes:
         mean: NaN where no photo has a value.
-        interval: 95 % of the bootstrap over photos; None where all values are alike, or there are none, of which it
-            would say nothing.
+        interval: 95 %, of the bootstrap over photos or of the t distribution over seeds; None where all values are
+            alike, or there are none, of which it would say nothing.
         photos: that have a value.
         missing: photos whose value is NaN.
     """
@@ -105,10 +114,7 @@ def paired(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor, se
     Raises:
         MetricError: a value is infinite, or first and second have not the same photos.
     """
-    one, two = _values(first), _values(second)
-    if len(one) != len(two):
-        raise MetricError("paired values are of the same photos", came=f"{len(one)} and {len(two)}")
-    differences = one - two
+    differences = _differences(first, second)
     known = differences[~differences.isnan()]
     return PairedDifference(
         _mean(known),
@@ -117,6 +123,51 @@ def paired(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor, se
         len(differences) - len(known),
         _sign_flip_p_value(known, seed),
     )
+
+
+def over_seeds(values: Sequence[float] | Tensor, least: float = -math.inf, most: float = math.inf) -> Estimate:
+    """The mean of a figure of n seeds (n,), and where the mean of very many lies by Student's t distribution.
+
+        x̄ ± t(0.975, n − 1) s / √n ,     s² = Σ (x_i − x̄)² / (n − 1)
+
+    cut to [least, most]. With few values the bootstrap is too sure: of three normal ones its 95 % hold the mean in
+    76 % of cases, of ten in 91.
+
+    Args:
+        values: NaN where a seed has none.
+        least: that the figure can be; not given, there is no such bound.
+        most: likewise.
+
+    Raises:
+        MetricError: a value is infinite, or values are not (n,).
+    """
+    found = _values(values)
+    known = found[~found.isnan()]
+    return Estimate(_mean(known), t_interval(known, least, most), len(known), len(found) - len(known))
+
+
+def paired_over_seeds(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor) -> PairedDifference:
+    """How much larger `first` is than `second` with the same seeds: as `paired`, with the interval of `over_seeds`.
+
+    Raises:
+        MetricError: a value is infinite, or first and second have not the same seeds.
+    """
+    differences = _differences(first, second)
+    found = over_seeds(differences)
+    p_value = _sign_flip_p_value(differences[~differences.isnan()], 0)
+    return PairedDifference(found.mean, found.interval, found.photos, found.missing, p_value)
+
+
+def t_interval(values: Tensor, least: float, most: float) -> tuple[float, float] | None:
+    """See `over_seeds`; None of one value, or of values (n,) all alike. Their order does not matter."""
+    ordered = values.sort().values
+    if len(ordered) == 0 or ordered[0] == ordered[-1]:
+        return None
+    mean, freedom = _mean(ordered), len(ordered) - 1
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered.tolist()) / freedom)
+    quantile = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else 1.96 + 2.4 / freedom
+    half = quantile * deviation / math.sqrt(len(ordered))
+    return max(least, mean - half), min(most, mean + half)
 
 
 def bootstrap_interval(values: Tensor, seed: int) -> tuple[float, float] | None:
@@ -156,6 +207,13 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         least = max(least, min(1.0, (len(made) - rank) * value))
         adjusted[place] = least
     return tuple(adjusted)
+
+
+def _differences(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor) -> Tensor:
+    one, two = _values(first), _values(second)
+    if len(one) != len(two):
+        raise MetricError("paired values are of the same photos", came=f"{len(one)} and {len(two)}")
+    return one - two
 
 
 def _values(values: Sequence[float] | Tensor) -> Tensor:

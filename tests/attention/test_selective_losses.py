@@ -167,11 +167,19 @@ def test_a_sampled_loss_has_on_average_the_exact_gradient(baseline, count):
 
 @pytest.mark.parametrize("baseline", ["leave-one-out", "self-critical"])
 def test_a_baseline_lowers_the_variance(baseline):
-    scores = torch.tensor([[0.3, 0.0, 0.1]]).double().requires_grad_()
-    losses = torch.tensor([[3.0, 3.4, 2.5]]).double().requires_grad_()
-    _, with_it = moments(baseline, 2, scores, losses)
-    _, without = moments("none", 2, scores, losses)
-    assert bool((with_it[0] < without[0] / 2).all())
+    """Check 11: of the whole gradient of the scores, in every drawn row, and to a third on average.
+
+    Losses lie about log 3, as those of a classifier that is not yet taught: where they lie about 0, a baseline has
+    nothing to take away.
+    """
+    shares = []
+    for seed in range(10):
+        scores = draw(1, 3, seed=seed).requires_grad_()
+        losses = (math.log(3) + 0.3 * draw(1, 3, seed=seed + 100)).clamp_min(0).requires_grad_()
+        (_, with_it), (_, without) = (moments(each, 2, scores, losses) for each in (baseline, "none"))
+        shares.append(float(with_it[0].sum() / without[0].sum()))
+    assert max(shares) < 1
+    assert sum(shares) / len(shares) < 1 / 3
 
 
 def test_each_draw_is_held_against_the_mean_of_the_others():

@@ -120,6 +120,7 @@ def test_one_that_was_stopped_says_how_it_goes_on_and_does(sdc, tmp_path, monkey
         (["--weights", "top-k"], "top-k:2"),
         (["--gamma", "0.1"], "implanted alone"),
         (["--device", "abacus"], "no such device"),
+        (["--device", "meta"], "counted in float64, which this device does not have"),
         (["--rate", "0"], "rate"),
         (["--weights", "spherical", "--focus-begins", "zero"], "no cell of this grid can be"),
         ([*SMALL, "--layer", "7"], "no such layer"),

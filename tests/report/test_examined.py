@@ -10,7 +10,7 @@ from regard.exams.sdc.page import cells, claims
 from regard.exams.sdc.studies import study
 from regard.exams.sdc.table import table_of
 from regard.report.data import rows_inside, said_inside
-from regard.report.examined import sections
+from regard.report.examined import SHOWN, sections
 from regard.report.page import page_of
 from regard.runs import see_run
 
@@ -65,7 +65,9 @@ def test_the_page_has_tables_curves_and_figures(sat):
     assert {attributes["id"] for attributes in page.all("section")} == {"about", "outcomes", "curves", "pictures"}
     assert page.text.count("Layer at which is averaged") == 1
     figures = [attributes for attributes in page.all("img") if attributes.get("class") == "figure"]
-    assert [each["alt"] for each in figures] == ["default, examined", "default, mosaics of every outcome"]
+    drawn = {file.name.removeprefix("default-").removesuffix(".png") for file in (sat / "figures").iterdir()}
+    assert drawn == {"curves", "examination", "weights", "mosaics", "regions"} == {*SHOWN}
+    assert [each["alt"] for each in figures] == [f"default, {words}" for words in SHOWN.values()]
     assert all(each["src"].startswith("data:image/webp") and int(each["width"]) == 900 for each in figures)
 
 

@@ -1,38 +1,62 @@
 """The page in a real Chromium, from disk and without a network."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from regard.report.page import write_report
+from regard.training.few_shot.fit import fit_few_shot
 
+from ..training import fewshot_trainings as few
+from ..web.page.reading import looked
 from .reports import explain_run
 
 
 @pytest.fixture
-def page(chromium, tmp_path):
-    """A report that is open, and what its console has said."""
-    write_report(explain_run(tmp_path), tmp_path / "report.html")
+def opening(chromium, tmp_path):
+    """Opens the report of a run; fails if its console has said anything, or if it asked for something."""
     context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    opened, said = context.new_page(), []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: said.append(request.url) if not_of_page(request.url) else None)
-    opened.goto((tmp_path / "report.html").as_uri())
+    said = []
+
+    def opened(run):
+        write_report(run, tmp_path / "report.html")
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if not_of_page(request.url) else None)
+        page.goto((tmp_path / "report.html").as_uri())
+        return page
+
     yield opened
     context.close()
     assert said == []
+
+
+@pytest.fixture
+def page(opening, tmp_path):
+    """The report of `regard explain`, open."""
+    return opening(explain_run(tmp_path))
+
+
+@pytest.fixture
+def judged(opening, evaluate):
+    """The report of `regard evaluate`, open: six photos, of which the classifier is right about four."""
+    code, _, err = evaluate("photos.csv --methods attention,rollout --metrics average-drop,gini --steps 3 --run here")
+    assert code == 0, err
+    return opening(Path("here"))
 
 
 def not_of_page(url):
     return not url.startswith(("file:", "data:", "blob:"))
 
 
-def counted(page, photos):
+def counted(page, photos, cards="article"):
     """Wait until so many cards are shown."""
     page.wait_for_function(
-        "count => [...document.querySelectorAll('article')].filter(card => card.checkVisibility()).length === count",
-        arg=photos,
+        """([cards, photos]) =>
+            [...document.querySelectorAll(cards)].filter((card) => card.checkVisibility()).length === photos""",
+        arg=[cards, photos],
     )
 
 
@@ -99,3 +123,39 @@ def test_it_prints_with_all_that_is_folded(page):
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == 0
     assert len(page.pdf(format="A4")) > 10_000
+
+
+def test_photos_of_an_evaluation_are_chosen_by_verdict_and_their_maps_by_method(judged):
+    gallery = judged.locator("#gallery")
+    shown = gallery.locator("article")
+
+    def expected(photos, methods):
+        counted(judged, photos, "#gallery article")
+        seen = [maps for maps in gallery.locator("[data-method]").all() if maps.is_visible()]
+        assert {maps.get_attribute("data-method") for maps in seen} == set(methods)
+
+    every = ["attention", "rollout", "random"]
+    expected(6, every)
+    gallery.get_by_label("Answer").select_option("right")
+    expected(4, every)
+    assert {card.get_attribute("data-verdict") for card in shown.all() if card.is_visible()} == {"right"}
+    gallery.get_by_label("Method").select_option("rollout")
+    expected(4, ["rollout"])
+    gallery.get_by_label("Answer").select_option("wrong")
+    expected(2, [])
+    gallery.get_by_role("button", name="Reset").click()
+    expected(6, every)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_of_reports_has_the_contrast_of_wcag_aa(scheme, opening, judged, page, tmp_path):
+    settings = {"recipe": few.recipe_of(), "held_out": few.HELD_OUT, "choosing": 0.4, "run": tmp_path / "trained"}
+    fit_few_shot(few.start(), few.PHOTOS, few.LABELS, **settings)
+    shades = []
+    for each in (judged, page, opening(tmp_path / "trained")):
+        each.emulate_media(color_scheme=scheme)
+        each.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
+        shades.append(each.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert looked(each, "faint") == []
+    (shade,) = {*shades}
+    assert (int(shade.removeprefix("rgb(").partition(",")[0]) > 128) == (scheme == "light")

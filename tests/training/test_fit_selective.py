@@ -1,5 +1,8 @@
 """Selective models of several seeds together: the curves of plain single runs, each with its own order and end."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,12 +12,14 @@ from regard.attention.selective import SelectiveModel
 from regard.attention.selective_losses import hard_loss, segment_losses
 from regard.attention.selective_weights import weights_called
 from regard.errors import UnsupportedError
+from regard.training.selective import figures as figuring
 from regard.training.selective import fit as fitting
-from regard.training.selective.figures import collapsed
+from regard.training.selective.examples import Bank, mosaics_of
+from regard.training.selective.figures import chance, collapsed, figures
 from regard.training.selective.recipe import SelectiveRecipe, stage_wise
 from regard.training.selective.stacked import can_be_stacked
 
-from .selective_models import build, plain_training, points, recipe, train, weights_of
+from .selective_models import FOREGROUND, build, plain_training, points, recipe, train, weights_of
 
 
 def soft(model, segments, label):
@@ -201,18 +206,30 @@ def test_phases_follow_each_other():
     assert [figures["train loss"] for figures in staged.epochs] == pytest.approx(expected, abs=1e-9)
 
 
+class Elsewhere(nn.Module):
+    """Scores a random one of the background segments above all others; its digits say which, the same every time."""
+
+    def forward(self, rows):
+        background = torch.cdist(rows, FOREGROUND.to(rows)).amin(dim=1) > 0.7
+        lot = (100 * rows.sum(dim=1)).frac().abs()
+        return background * (1e3 + 1e6 * lot)
+
+
 def test_a_fixed_wrong_focus_leaves_the_classifier_at_the_majority():
-    class Wrong(nn.Module):
-        def forward(self, rows):  # far to the left or right there is background alone
-            return 50 * (rows[:, 0] - 4.8).abs()
+    """Check 22: what it sees knows nothing of the label, so it is right as often as always the same answer."""
 
     def made(seed):
-        return SelectiveModel(Wrong(), build(dtype=torch.float32)(seed).classifier)
+        return SelectiveModel(Elsewhere(), build(dtype=torch.float32)(seed).classifier)
 
-    data, test = points(300), points(300, seed=1)
-    for trained in train([0, 1], made, data, test, recipe=recipe(15)):
-        majority = float(test.label.bincount().max()) / 300
-        assert trained.epochs[-1]["test accuracy"] <= majority + 0.04
+    def judged(weights, logits, label, position, mask):
+        return {"foreground": weights.gather(1, position[:, None])[:, 0]}
+
+    test = points(3000, seed=1)
+    majority = chance(test.label)
+    error = 4 * math.sqrt(majority * (1 - majority) / 3000)
+    for trained in train([0, 1], made, points(600), test, recipe=recipe(15), judged=judged):
+        assert trained.epochs[-1]["test foreground"] < 1e-6
+        assert trained.epochs[-1]["test accuracy"] == pytest.approx(majority, abs=error)
 
 
 def test_a_focus_that_is_told_finds_the_foreground():
@@ -273,6 +290,41 @@ def test_figures_are_of_both_sets_from_before_the_first_step():
     assert not trained.model.training
 
 
+@pytest.mark.parametrize("reused", [False, True], ids=["segments", "items"])
+@pytest.mark.parametrize("prediction", ["aggregate", "mixture"])
+def test_no_forward_reads_more_than_so_many_bytes_and_figures_do_not_tell(reused, prediction, monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    segments = torch.randn(60, 4, 3, 8, 8, generator=draw)
+    data = mosaics_of(segments, torch.randint(3, (60,), generator=draw), torch.zeros(60).long())
+    if reused:  # fewer items than segments: the focus reads each once
+        data = replace(data, index=data.index % 50)
+    model = SelectiveModel(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    )
+    bank = Bank(data, next(model.parameters()))
+    whole = figures(model, 1, bank, prediction, lambda *_: {})
+    most, sizes = 20 * 192 * 4, []
+    monkeypatch.setattr(figuring, "BYTES", most)
+    for part in (model.focus, model.classifier):
+        part.register_forward_pre_hook(lambda _, given: sizes.append(given[0].nbytes))
+    (found,) = figures(model, 1, bank, prediction, lambda *_: {})
+    assert found == pytest.approx(whole[0], rel=1e-6)
+    assert max(sizes) == most
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"), [((3, 32, 32), 2**24 // (3072 * 4)), ((2,), 16384)], ids=["pictures", "points"]
+)
+def test_a_forward_of_pictures_is_bounded_by_bytes_and_one_of_points_by_their_number(shape, most):
+    size, counts, none = math.prod(shape), [], torch.zeros(20_000).long()
+    data = mosaics_of(torch.zeros(1, 1, *shape), none[:1], none[:1])
+    data = replace(data, index=data.index.expand(20_000, 9), label=none, position=none)
+    parts = [nn.Sequential(nn.Flatten(), nn.Linear(size, out)) for out in (1, 3)]
+    parts[1].register_forward_pre_hook(lambda _, given: counts.append(len(given[0])))
+    figures(SelectiveModel(*parts), 1, Bank(data, parts[0][1].weight), "mixture", lambda *_: {})
+    assert max(counts) == most // 9 * 9
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -282,6 +334,7 @@ def test_figures_are_of_both_sets_from_before_the_first_step():
         (lambda: train(test=points(0)), "nothing to measure"),
         (lambda: train(made=lambda seed: build(focus="mlp-8" if seed else "mlp-6")(seed)), "same form"),
         (lambda: train(made=lambda _: SelectiveModel(nn.Flatten(0), nn.Identity())), "without weights"),
+        (lambda: train(made=lambda seed: build()(seed).to("meta")), "counted in float64"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(call, said):

@@ -32,12 +32,11 @@ def load(name):
 
 regard.load = load
 """
-FOUND = "print(base64.b64encode(explanation.maps.numpy().tobytes()).decode())"
 
 
-def runs(lines, folder):
-    """The map that lines find, where `regard.load` gives the test's classifier."""
-    script = "\n".join([LOADED, lines, FOUND])
+def runs(lines, folder, found="explanation.maps"):
+    """The numbers that lines find, where `regard.load` gives the test's classifier."""
+    script = "\n".join([LOADED, lines, f"print(base64.b64encode({found}.float().numpy().tobytes()).decode())"])
     asked = [sys.executable, "-c", script]
     done = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -66,6 +65,21 @@ def test_lines_of_a_map_give_the_same_map(client, tmp_path):
     found = runs(job["result"]["python"], tmp_path)
     assert found == pytest.approx(np.frombuffer(base64.b64decode(job["result"]["values"]), "<f4"), abs=1e-6)
     assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_lines_of_curves_give_the_same_curves(client, tmp_path):
+    image = picture(3)
+    image.save(tmp_path / "a.png")
+    photo = give(client, image, "a.png")
+    target = {"kind": "class", "index": 2}
+    asked = {"kind": "curve", "classifier": "cnn", "photo": photo, "method": "grad-cam", "target": target}
+    job = ask(client, **asked, removal="blur", steps=5)
+    assert job["state"] == "done", job["error"]
+    torch.save(cnn().state_dict(), tmp_path / "weights.pt")
+    for name in ("deletion", "insertion"):
+        found = runs(job["result"]["python"], tmp_path, f"found.{name}")
+        assert len(found) == 6
+        assert found == pytest.approx(np.array(job["result"][name]), abs=1e-5)
 
 
 def test_every_kind_of_target_is_written_as_it_is_asked(classifiers):

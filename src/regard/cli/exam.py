@@ -89,7 +89,7 @@ def sdc(
     data: Annotated[
         Path | None, typer.Option(help="An npz file of pictures or a folder of photos, of their tasks.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     figures: Annotated[bool, typer.Option("--figures", help="Draw every cell, too.")] = False,
     run: Annotated[Path | None, typer.Option(help="Where results go; default regard-runs/exam-sdc-TIME.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the run that stands in --run.")] = False,
@@ -110,9 +110,10 @@ def sdc(
     from regard.exams.sdc.sitting import tasks_of
     from regard.models.catalog import device_called
     from regard.runs import check_run_folder, new_folder
+    from regard.training.selective.fit import check_device
 
     described = {field.name: given[field.name] for field in fields(Cell)}
-    device_called(device)
+    check_device(device_called(device))
     if run is not None:
         check_run_folder(run)
     asked = _grid(grid, {name: value for name, value in described.items() if value not in (None, False)})

@@ -63,12 +63,12 @@ def sat(
             announce(f"stopped; give the same command with --run {folder} to go on")
             raise typer.Exit(1) from None
         rows: Sequence[Mapping[str, Any]] = results.rows()
-        version = versions()["regard"]
+        by = versions()
     else:
         announce(f"the run in {folder} is finished: nothing is trained anew")
-        rows, version = there.rows, there.manifest["versions"]["regard"]
+        rows, by = there.rows, there.manifest["versions"]
     table = table_of(rows, grid)
-    (folder / TABLE).write_text(written(table, _facts(grid, seeds, version)), encoding="utf-8")
+    (folder / TABLE).write_text(written(table, _facts(grid, seeds, by)), encoding="utf-8")
     if there is None:
         results.finish(left_out=[*grid.left_out])
     if figures:
@@ -126,11 +126,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _facts(grid: Grid, seeds: Sequence[int], version: str) -> list[str]:
+def _facts(grid: Grid, seeds: Sequence[int], by: Mapping[str, str]) -> list[str]:
     default = ", ".join(f"{name} {value}" for name, value in grid.default.words().items() if value is not None)
     others = {name: cell.besides(grid.default) for name, cell in grid.cells.items()}
     besides = [f"{name}: also {words}." for name, words in others.items() if words and words not in name]
-    return [f"Default: {default}.", *besides, f"Seeds of each cell: {len(seeds)}.", f"By regard {version}."]
+    made = f"By regard {by['regard']}, torch {by['torch']} and Python {by['python']}, on {by['platform']}."
+    return [f"Default: {default}.", *besides, f"Seeds of each cell: {len(seeds)}.", made]
 
 
 def _draw(

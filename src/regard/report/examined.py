@@ -24,8 +24,14 @@ from regard.report.thumbnails import shown
 from regard.runs import SeenRun
 
 Row = Mapping[str, Any]
-SHOWN = {"examination": "examined", "mosaics": "mosaics of every outcome"}
-"""Of the figures of a cell, those that are shown, and what they are called."""
+SHOWN = {
+    "curves": "curves of each seed",
+    "examination": "examined",
+    "weights": "largest weights by outcome",
+    "mosaics": "mosaics of every outcome",
+    "regions": "answers and focus in the plane",
+}
+"""The figures of a cell, and what they are called; regions there are of points of the plane alone."""
 LONGEST = 1400
 """Of a figure, in pixels: figures are 900 wide, and seldom higher than that."""
 MOST_POINTS = 100

@@ -13,7 +13,7 @@ import regard
 from regard.attention.selective import SelectiveModel
 from regard.attention.selective_networks import classifier_called, focus_called
 from regard.errors import MetricError, NotFiniteError, UnsupportedError
-from regard.exams.sdc import OUTCOMES, Examination, diagnose, examine, task_called
+from regard.exams.sdc import OUTCOMES, Examination, Items, diagnose, examine, task_called
 from tests.exams.sdc.hand_made import Attending, first_number
 
 
@@ -362,6 +362,20 @@ def test_where_memory_runs_out_fewer_mosaics_are_asked_about_at_once():
     assert found.diagnosis.words() == alone.diagnosis.words()
     with pytest.raises(torch.OutOfMemoryError):
         examine(Watched(0), d1())
+
+
+@pytest.mark.parametrize("segments", [4, (2, 6)], ids=["equal", "ragged"])
+def test_never_more_than_a_batch_of_segments_is_taken(segments, monkeypatch):
+    model = SelectiveModel(focus_called("linear", (2,), 0), classifier_called("linear", (2,), 3, 0))
+    task, taken, sizes = d1(segments=segments, train=300, test=400), Items.taken, []
+
+    def watched(items, index):
+        sizes.append(index.numel())
+        return taken(items, index)
+
+    monkeypatch.setattr(Items, "taken", watched)
+    examine(model, task, batch=50)
+    assert max(sizes) == 50 * task.segments
 
 
 def test_float32_is_float32_while_a_model_is_asked():

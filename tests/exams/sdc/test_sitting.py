@@ -71,6 +71,7 @@ def test_last_and_best_figures_are_those_of_the_curve(whole):
         least = min(other["train loss"] for other in curve)
         assert row["epoch"] == 3
         assert row["test FTPT"] == curve[3]["test FTPT"]
+        assert row["begins focus"] == curve[0]["test FTPT"] + curve[0]["test FTPF"]
         assert row["best train loss"] == least == curve[row["best epoch"]]["train loss"]
         assert row["best test FTPT"] == curve[row["best epoch"]]["test FTPT"]
         assert row["mode"]

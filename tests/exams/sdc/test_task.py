@@ -1,6 +1,7 @@
 """Mosaics: one foreground at a known place, all else background, nothing shared by the parts, the same in any batch."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -92,6 +93,17 @@ def test_the_parts_share_no_item_unless_the_task_leaks(name, tmp_path):
     assert leaky.test.items is leaky.train.items
     assert used(leaky.train) & used(leaky.test)
     assert not torch.equal(leaky.train.index[:100], leaky.test.index[:100])
+
+
+def test_items_that_both_parts_have_are_a_leak_which_the_task_says():
+    items, others, few = counted(), counted(first=100), Arrangement(train=20, test=20, segments=2)
+    assert arranged("same", items, items, few).leaky
+    assert arranged("equal", items, counted(), few).leaky
+    assert arranged("one in common", items, counted(first=35), few).leaky
+    assert not arranged("none", items, others, few).leaky
+    # all background one point, the same in both parts, tells nothing by heart
+    assert not arranged("a point", items, others, replace(few, spread=0.0)).leaky
+    assert task_called("singletons").leaky
 
 
 @pytest.mark.parametrize("name", task_names())

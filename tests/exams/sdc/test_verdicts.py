@@ -11,11 +11,11 @@ from regard.exams.sdc.verdicts import judged
 TEN = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
 
 
-def of(claim_says, *columns, level=math.nan):
+def of(claim_says, *columns):
     """The judgement of one claim about cells a, b, … with these values."""
     names = "abcd"[: len(columns)]
     figures = {name: {"test FTPT": list(each)} for name, each in zip(names, columns, strict=True)}
-    (found,) = judged([Claim("", "6", tuple(names), claim_says, level=level)], figures)
+    (found,) = judged([Claim("", "6", tuple(names), claim_says)], figures)
     return found
 
 
@@ -40,11 +40,13 @@ def test_ten_seeds_that_agree_decide():
 
 
 def test_three_seeds_that_agree_tend_and_decide_nothing():
-    found = of("rises", [0, 0, 0], [1, 2, 3])
+    found = of("rises", [0, 0, 0], [5, 6, 7])
     assert found.adjusted == pytest.approx(2 / 8)
-    assert found.measured.interval[0] > 0
+    assert found.measured.interval == pytest.approx((6 - 4.303 / math.sqrt(3), 6 + 4.303 / math.sqrt(3)))
     assert found.verdict == "tends to agree"
-    assert of("falls", [0, 0, 0], [1, 2, 3]).verdict == "tends to disagree"
+    assert of("falls", [0, 0, 0], [5, 6, 7]).verdict == "tends to disagree"
+    # a bootstrap of these three would lie above 0
+    assert of("rises", [0, 0, 0], [1, 2, 3]).verdict == "undecided"
 
 
 def test_seeds_that_do_not_agree_and_one_alone_decide_nothing():
@@ -54,21 +56,24 @@ def test_seeds_that_do_not_agree_and_one_alone_decide_nothing():
 
 
 @pytest.mark.parametrize(
-    ("says", "values", "verdict"),
+    ("says", "bound", "values", "verdict"),
     [
-        ("above", [100] * 10, "agrees"),
-        ("above", [60, 61, 62, 63, 64, 65, 66, 67, 68, 69], "disagrees"),
-        ("below", [60, 61, 62, 63, 64, 65, 66, 67, 68, 69], "agrees"),
-        ("below", [100] * 10, "disagrees"),
-        ("above", [100, 90] * 5, "undecided"),
-        ("above", [100] * 3, "tends to agree"),
-        ("above", [95] * 10, "undecided"),
+        ("above", 68, [67] * 10, "agrees"),  # no more can be had, and it is there
+        ("above", 100, [67] * 10, "disagrees"),
+        ("below", 100, [60, 61, 62, 63, 64, 65, 66, 67, 68, 69], "agrees"),
+        ("below", 68, [66] * 10, "disagrees"),
+        ("above", 100, [100, 90] * 5, "undecided"),
+        ("above", 100, [99] * 3, "tends to agree"),
+        ("above", 100, [95] * 10, "undecided"),
     ],
 )
-def test_one_cell_is_judged_by_a_level(says, values, verdict):
-    found = of(says, values, level=95.0)
+def test_a_cure_is_judged_by_what_the_same_networks_can_reach(says, bound, values, verdict):
+    names = {"bound": [bound] * len(values), "treated": values, "untreated": [bound - 30.0] * len(values)}
+    claim = Claim("", "6", ("bound", "treated"), says, level=-5.0, untreated="untreated")
+    (found,) = judged([claim], {name: {"test FTPT": [*each]} for name, each in names.items()})
     assert found.verdict == verdict
-    assert found.measured.mean == pytest.approx(sum(values) / len(values))
+    assert found.measured.mean == pytest.approx(sum(values) / len(values) - bound)
+    assert found.untreated.mean == pytest.approx(-30)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,7 @@ def test_p_values_are_adjusted_for_all_claims_that_are_tested():
     claims = [
         Claim("first", "6", ("a", "b"), figure="x"),
         Claim("second", "6", ("a",), "occurs", figure="y"),
-        Claim("third", "6", ("b",), "above", figure="x", level=0.0),
+        Claim("third", "6", ("a", "b"), "above", figure="x", level=0.0, untreated="a"),
         Claim("fourth", "6", ("b", "a"), figure="x"),
     ]
     found = judged(claims, figures)

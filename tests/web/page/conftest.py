@@ -2,6 +2,7 @@
 
 import threading
 import time
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 import regard
 
+from ...conftest import no_browser
 from ...evaluate.pictures import LABELS, photos_in
 from ...explainers.networks import classifier_of, cnn, loud, vit
 
@@ -59,7 +61,7 @@ def folder(tmp_path_factory):
 class Served:
     """A server of the page, with classifiers and sample photos, in a thread of this process."""
 
-    def __init__(self, classifiers, samples):
+    def __init__(self, classifiers, samples, **settings):
         import uvicorn
 
         from regard.web.app import create_app
@@ -70,7 +72,7 @@ class Served:
         self.classifiers, self.samples = classifiers, sorted(samples)
         socket = bound("127.0.0.1", 0)
         self.address = f"http://127.0.0.1:{socket.getsockname()[1]}"
-        app = create_app(Desk(self.classifiers, samples_of(self.samples)))
+        app = create_app(Desk(self.classifiers, samples_of(self.samples)), **settings)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
         self._thread = threading.Thread(target=self._server.run, args=([socket],))
         self._thread.start()
@@ -84,11 +86,12 @@ class Served:
 def serving():
     """Makes servers."""
     for name in ("fastapi", "uvicorn", "python_multipart"):
-        pytest.importorskip(name, reason="the page needs the extra web")
+        if find_spec(name) is None:
+            no_browser(f"{name} is not installed: it comes with the extra web")
     started = []
 
-    def serve(classifiers, samples):
-        started.append(Served(classifiers, samples))
+    def serve(classifiers, samples, **settings):
+        started.append(Served(classifiers, samples, **settings))
         return started[-1]
 
     yield serve

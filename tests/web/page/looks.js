@@ -33,10 +33,11 @@
     return found;
   },
 
-  // What is to be hit and is too flat for a finger or an unsteady hand.
-  flat() {
+  // What is to be hit and is smaller than WCAG 2.2 AA asks; a field in a label is hit by its label, too.
+  small() {
     const all = [...document.querySelectorAll("button, select, summary, input:not([type=file])")];
-    return all.filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 18).map((node) => node.outerHTML);
+    const isSmall = ({ width, height }) => Math.min(width, height) < 24;
+    return all.filter((node) => node.checkVisibility() && isSmall((node.closest("label") ?? node).getBoundingClientRect())).map((node) => node.outerHTML);
   },
 
   // Whether the focus is seen, where there is one; a field for files shows it on its label.

@@ -44,3 +44,23 @@ def test_an_own_photo_shows_a_concept(visit, folder):
     visit.mapped()
     show(page, "mine", "Your photo own.png")
     expect(page.locator("#live")).to_have_text("The map of mine is there.")
+
+
+def test_photos_without_a_concept_are_what_it_is_told_from(visit, server):
+    page = visit.open("&tab=concepts")
+    page.get_by_text("Photos without it").click()
+    without = page.get_by_role("group", name="Photos that do not (optional)")
+    for name in ("n02", "n03"):
+        without.get_by_role("checkbox", name=name).check()
+    with page.expect_request(
+        lambda request: request.method == "POST" and "concept" in (request.post_data or "")
+    ) as sent:
+        show(page, "stripes", "n01", "n02")
+    assert sent.value.post_data_json["against"] == ["sample:n03"]  # what shows it is not what it is told from
+    expect(page.locator("#live")).to_have_text("The map of stripes is there.")
+    classifier, samples = server.classifiers["transformer"], server.samples
+    concept = regard.Concept.from_images(
+        classifier, samples[1:3], name="stripes", measure="contrast", others=[samples[3]]
+    )
+    strongest = float(regard.CDAM(classifier)(samples[0], [concept]).maps.abs().max())
+    assert number(page.locator("#stage .legend .numbers span").last.inner_text()) == pytest.approx(strongest, rel=6e-3)

@@ -1,17 +1,9 @@
 """From phone to wide screen, light and dark, by keyboard alone: readable, reachable, nothing cut off."""
 
-from pathlib import Path
-
 import pytest
 
-from .reading import expect
-
-LOOKS = (Path(__file__).parent / "looks.js").read_text("utf-8").rstrip()
-
-
-def looked(page, what):
-    """The answer of a function of `looks.js`."""
-    return page.evaluate(f"{LOOKS}.{what}()")
+from .reading import expect, looked
+from .test_concepts import show
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -38,13 +30,69 @@ def test_all_text_has_the_contrast_of_wcag_aa(visiting, scheme):
     assert looked(page, "faint") == []
 
 
+def concept(visit):
+    page = visit.open("&tab=concepts")
+    show(page, "stripes", "n01", "n02")
+    page.get_by_text("Photos without it").click()
+
+
+def ranks(visit):
+    page = visit.open("&tab=ranks&method=br-npa&target=class:0", classifier="ranked")
+    page.get_by_role("checkbox", name="Rank 1").uncheck()
+    page.locator("#panel-ranks .verdict").wait_for()
+
+
+def exam(visit):
+    page = visit.open(photo=None)
+    page.get_by_role("button", name="Train and examine").click()
+    start, mosaic = page.locator("#exam").get_by_role("button", name="Start"), page.locator("#exam .mosaic")
+    start.or_(mosaic.first).first.wait_for()
+    if start.is_visible():
+        start.click()
+    mosaic.first.wait_for(timeout=90_000)
+
+
+def failed(visit):
+    page = visit.open()
+    facts = {"id": "j", "kind": "explain", "state": "failed", "place": None, "passes_done": 1, "passes_expected": 1}
+    facts |= {"seconds_expected": None, "seconds": 1.0, "error": {"problem": "no map: NaN"}, "result": None}
+    page.route("**/api/v1/jobs", lambda route: route.fulfill(status=202, json=facts))
+    page.locator("#bars .bar").nth(1).click()
+    page.locator("#stage .progress.failed").wait_for()
+
+
+def refused(visit):
+    visit.allowed.append("status of 4")
+    page = visit.open()
+    page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"<html>"})
+    page.locator("#photos .error").wait_for()
+
+
+def empty(visit):
+    visit.open(photo=None)
+
+
+def on_a_phone(visit):
+    visit.page.set_viewport_size({"width": 360, "height": 800})
+    visit.open()
+
+
+@pytest.mark.parametrize("state", [concept, ranks, exam, failed, refused, empty, on_a_phone])
+def test_every_state_has_contrast_and_targets_of_wcag_aa(visit, state):
+    state(visit)
+    for scheme in ("light", "dark"):
+        visit.page.emulate_media(color_scheme=scheme)
+        assert looked(visit.page, "faint") == []
+    assert looked(visit.page, "small") == []
+
+
 @pytest.mark.parametrize("width", [360, 768, 1600])
 def test_nothing_is_cut_off_at_any_width(visiting, width):
     visit = visiting(viewport={"width": width, "height": 800})
     page = visit.open("&tab=question")
     page.locator("svg.curve").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert looked(page, "flat") == []
+    assert looked(page, "small") == []
 
 
 def test_everything_is_reached_and_done_by_keyboard_alone(visit):

@@ -113,3 +113,23 @@ def test_a_link_to_an_own_photo_asks_for_the_photo_and_keeps_the_settings(visit,
     visit.mapped()
     expect(page.locator("#downloads")).to_contain_text("attention ·")
     expect(page.locator("#opacity")).to_have_value("50")
+
+
+def test_author_and_licence_of_a_sample_can_be_found(visit):
+    page = visit.page
+    licence = "https://creativecommons.org/licenses/by/2.0/"
+
+    def credited(route):
+        answer = route.fetch()
+        about = answer.json()
+        about["samples"][0]["credit"] = f"Ann Author, {licence}, https://elsewhere.example/1, scaled"
+        route.fulfill(response=answer, json=about)
+
+    page.route("**/api/v1/about", credited)
+    visit.open()
+    said = page.locator("#stage .credit")
+    expect(said.get_by_text(licence)).to_be_hidden()
+    said.get_by_text("Photo: Ann Author (licence and source)").click()
+    expect(said.get_by_text(licence)).to_be_visible()
+    page.get_by_role("button", name="n01").click()
+    expect(said).to_be_empty()

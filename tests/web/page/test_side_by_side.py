@@ -1,7 +1,9 @@
 """Methods, classes and classifiers side by side: each a card with a job of its own, asked about where it is long."""
 
+import pytest
+
 from ...evaluate.pictures import LABELS
-from .reading import expect
+from .reading import expect, number
 
 
 def cards(page):
@@ -43,6 +45,22 @@ def test_classifiers_side_by_side_and_a_card_taken_away(visit):
     expect(cards(page).filter(has_text="· transformer").locator(".legend")).to_have_count(1)
     page.locator("#cards .away").first.click()
     expect(cards(page)).to_have_count(3)
+
+
+def test_other_photos_stand_side_by_side_each_with_its_own_map(visit, server):
+    page = visit.open("&target=class:1&method=grad-cam", classifier="convolutional")
+    page.get_by_role("button", name="Other photos").click()
+    expect(cards(page)).to_have_count(5)
+    expect(cards(page).locator(".legend")).to_have_count(5)
+    beneath = cards(page).locator("header p").all_inner_texts()
+    assert [text.split(" · ")[2:] for text in beneath] == [[], *([f"n0{number}.png"] for number in range(1, 5))]
+    classifier = server.classifiers["convolutional"]
+    for card, sample in zip(cards(page).all(), server.samples, strict=True):
+        probability = classifier(classifier.prepare(sample)).softmax(dim=1)[0, 1].item()
+        said = card.locator("p.quiet").last.inner_text().split(" · ")[0]
+        assert number(said) == pytest.approx(100 * probability, abs=0.06)
+    cards(page).last.get_by_role("button", name="Open above").click()
+    expect(page.locator("#stage img.photo")).to_have_attribute("alt", "n04")
 
 
 def test_what_takes_long_is_asked_about_shows_its_progress_and_is_cancelled(visit):

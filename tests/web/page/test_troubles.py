@@ -2,6 +2,10 @@
 
 import re
 
+from regard.web.settings import Limits
+
+from ...explainers.networks import classifier_of, cnn
+from .conftest import Slow
 from .reading import expect
 
 
@@ -81,6 +85,21 @@ def test_a_map_that_takes_long_is_asked_about_and_cancelled(visit):
     expect(said).to_contain_text("was cancelled.")
     page.get_by_role("combobox", name="Method", exact=True).select_option("grad-cam")
     visit.mapped()
+
+
+def test_a_page_that_is_closed_frees_its_job(visiting, serving, folder):
+    each = {"quick": classifier_of(cnn()), "slow": classifier_of(Slow(cnn(), 0.06))}
+    own = serving(each, [folder / "own.png"], limits=Limits(unheard_seconds=3))
+    page = visiting(own).open(classifier="slow", photo="own")
+    page.get_by_role("combobox", name="Method", exact=True).select_option("rise")
+    with page.expect_response(lambda answer: answer.request.method == "POST" and answer.url.endswith("/jobs")) as sent:
+        page.locator("#stage").get_by_role("button", name="Start").click()
+    job = sent.value.json()["id"]
+    page.locator("#stage .progress.running").wait_for()
+    asked = page.context.request
+    page.close()
+    visiting(own).open(classifier="quick", photo="own")  # the worker has time for somebody else
+    assert asked.get(f"{own.address}/api/v1/jobs/{job}").json()["state"] == "dropped"
 
 
 def test_what_a_classifier_is_called_is_never_read_as_html(visit):

@@ -84,11 +84,11 @@ def ask(model: Model, mosaics: Mosaics, labels: int, batch: int, count: int | No
     with asking(model):
         _check_mates(model, mosaics, labels, batch)
         parts = in_batches(count, batch, lambda rows: _asked(model, mosaics[rows], labels))
-    found = mosaics[:count]
     logits, weights = (torch.cat(column) for column in zip(*parts, strict=True))
-    mask = None if found.mask is None else found.mask.cpu()
+    truth = mosaics.truth(slice(count))  # all mosaics at once would be gigabytes
+    mask = None if truth.mask is None else truth.mask.cpu()
     _check_numbers(logits, weights, mask)
-    return Answers(logits, weights, found.label.cpu(), found.position.cpu(), found.classes.cpu(), mask)
+    return Answers(logits, weights, truth.label.cpu(), truth.position.cpu(), truth.classes.cpu(), mask)
 
 
 @contextmanager

@@ -81,6 +81,8 @@ class Arrangement:
 def arranged(name: str, train: Items, test: Items, arrangement: Arrangement) -> SelectiveTask:
     """A task of items: `train` to learn from, others of the same classes to be examined with.
 
+    It leaks where it is asked to, and where an item of one part is also in the other, to the last bit.
+
     Raises:
         UnsupportedError: the two have other classes or forms, or there is no background for a second segment.
     """
@@ -88,6 +90,7 @@ def arranged(name: str, train: Items, test: Items, arrangement: Arrangement) -> 
     if not alike or train.values.shape[1:] != test.values.shape[1:]:
         raise UnsupportedError("what is learnt from and what is examined with have other classes or forms")
     asked = arrangement
+    leaky = asked.leaky or _share(train, test)  # of what is given: spread 0 makes all background the same on purpose
     train, test = with_background(train, test, asked.spread, asked.overlap, asked.seed)
     if asked.leaky:
         test = train
@@ -96,8 +99,16 @@ def arranged(name: str, train: Items, test: Items, arrangement: Arrangement) -> 
         _drawn(train, asked.train, asked, "train", asked.label_noise),
         _drawn(test, asked.test, asked, "test", 0.0),
         tuple(train.names[number] for number in train.foreground),
-        asked.leaky,
+        leaky,
     )
+
+
+def _share(train: Items, test: Items) -> bool:
+    """Whether an item is in both parts; hashes of 64 bits stand for items, so that no copy of all is held."""
+    if train.values is test.values:
+        return True
+    known, other = ({hash(value.tobytes()) for value in items.values.cpu().numpy()} for items in (train, test))
+    return not known.isdisjoint(other)
 
 
 def _drawn(items: Items, count: int, asked: Arrangement, part: str, noise: float) -> Mosaics:

@@ -117,7 +117,7 @@ class Cell:
         learns: which module.
         epochs: at most.
         optimizer: see `SelectiveRecipe`, also the next three.
-        rate: also of what is told before.
+        rate: of its training; what is told before has its own, see `regard.exams.sdc.told`.
         batch: mosaics of a step.
         stop: training loss at which a seed is done; None for never.
 
@@ -246,9 +246,9 @@ class Cell:
         """A model as it begins; see `untold`."""
         model = self.untold(task, seed)
         if self.focus_begins == "told":
-            tell_focus(model.focus, task.train.items, seed, self.rate)
+            tell_focus(model.focus, task.train.items, seed)
         if self.classifier_begins == "told":
-            tell_classifier(model.classifier, task.train.items, seed, self.rate)
+            tell_classifier(model.classifier, task.train.items, seed)
         return model
 
     def words(self) -> dict[str, Any]:

@@ -69,17 +69,15 @@ def diagnosed(
     """The diagnosis of answers that are there already; arguments and errors as of `diagnose`."""
     other = "train" if split == "test" else "test"
     own = own.first(SAMPLE)
-    accuracies = {
-        split: _accuracy(own, ties, seed),
-        other: _accuracy(ask(model, part_of(task, other), len(task.labels), batch, SAMPLE), ties, seed),
+    parts = {
+        split: _means(own, ties, seed),
+        other: _means(ask(model, part_of(task, other), len(task.labels), batch, SAMPLE), ties, seed),
     }
     weighing = with_weights_of(model) if with_weights is None else with_weights
     changed = None
     if weighing is not None:
         changed = intervene(model, weighing, part_of(task, split), own, batch, ties, seed)
-    return named(
-        evidence_of(own, changed, accuracies["train"], accuracies["test"], task.labels, ties, seed), task.leaky
-    )
+    return named(evidence_of(own, changed, parts["train"], parts["test"], task.labels, ties, seed), task.leaky)
 
 
 def part_of(task: SelectiveTask, split: str) -> Mosaics:
@@ -96,5 +94,5 @@ def part_of(task: SelectiveTask, split: str) -> Mosaics:
     return task.train if split == "train" else task.test
 
 
-def _accuracy(own: Answers, ties: Ties, seed: int) -> float:
-    return in_per_cent(outcomes(own.weights, own.logits, own.label, own.position, own.mask, ties, seed))["accuracy"]
+def _means(own: Answers, ties: Ties, seed: int) -> dict[str, float]:
+    return in_per_cent(outcomes(own.weights, own.logits, own.label, own.position, own.mask, ties, seed))

@@ -4,7 +4,7 @@ Modes are those of papers: SDC, section 5. They are looked for in this order, an
 
 | mode                        | what it is                                                                      |
 | --------------------------- | ------------------------------------------------------------------------------- |
-| memorisation                | accurate on what was learnt from, not on the test (EM-E)                        |
+| memorisation                | accurate on what was learnt from, looking elsewhere; not on the test (EM-E)     |
 | collapse                    | one segment has all weight and nothing was learnt                               |
 | nothing learnt              | hardly better than chance, without that                                         |
 | class-coded focus           | background stands for one label (EM-A)                                          |
@@ -13,6 +13,18 @@ Modes are those of papers: SDC, section 5. They are looked for in this order, an
 | late aggregation            | the answer is right with any weights (EM-D)                                     |
 | inverted focus with leakage | the focus is elsewhere, and what little weight is left tells the label (EM-B)   |
 | unnamed                     | the focus is often elsewhere, in no way that has a name, or none that was shown |
+
+What the closed forms do where the foreground loses its weight, and where it is swapped while the weights are held:
+
+| form | without the foreground                         | swapped                                                      |
+| ---- | ---------------------------------------------- | ------------------------------------------------------------ |
+| EM-A | the coded label's answers stay, all others go  | the coded label is told once it is there, no other is        |
+| EM-B | constant: nothing is left                      | follows below a* = ½ ln(1 + √2), contradicts above it, where |
+|      |                                                | the foreground's weight tells, not what it is                |
+| EM-C | constant: nothing is left                      | follows                                                      |
+| EM-D | α h = 0: nothing is left                       | follows, whatever the weights are                            |
+
+So EM-A asks that the coded answers stay, EM-B and EM-D that nothing does, and EM-D alone that the answer follows.
 """
 
 from __future__ import annotations
@@ -107,8 +119,17 @@ def named(evidence: Evidence, leaky: bool) -> Diagnosis:
 
 
 def _memorisation(seen: Evidence) -> str | None:
-    if not _learnt(seen.train, seen) or seen.train - seen.test <= FORGOTTEN / 100 * (seen.train - seen.chance):
+    if not _forgotten(seen) or not seen.train_elsewhere > ELSEWHERE:
         return None
+    return f"{_gap(seen)}; there, {seen.train_elsewhere:.1f} % of right answers look elsewhere"
+
+
+def _forgotten(seen: Evidence) -> bool:
+    """Whether what was learnt is missing in the test."""
+    return _learnt(seen.train, seen) and seen.train - seen.test > FORGOTTEN / 100 * (seen.train - seen.chance)
+
+
+def _gap(seen: Evidence) -> str:
     learnt = f"{seen.train:.1f} % are right of what was learnt from"
     return f"{learnt}, {seen.test:.1f} % of the test (chance {seen.chance:.1f})"
 
@@ -143,13 +164,19 @@ def _finds_others(coded: Coded) -> bool:
 
 
 def _stands_for(coded: Coded) -> bool:
-    """Whether background is told this label more often than any other: by the closed form always."""
-    return coded.kept is None or coded.rival is None or coded.kept > coded.rival
+    """Whether background is told this label more often than any other, and the foreground is not needed for it.
+
+    By the closed form both always; mosaics of two segments have nothing but the focus without the foreground.
+    """
+    if coded.kept is None or coded.rival is None or coded.zeroed is None:
+        return True
+    return coded.kept > coded.rival and coded.zeroed > DESTROYED / 100 * coded.kept
 
 
 def _by_background(coded: Coded) -> str:
     return (
         f"by the focused background alone {coded.kept:.0f} % of these are right, and {coded.rival:.0f} % another label"
+        f"; without the foreground {coded.zeroed:.0f} % are"
     )
 
 
@@ -178,19 +205,29 @@ def _uniform(seen: Evidence) -> str | None:
 
 def _late(seen: Evidence) -> str | None:
     left = seen.left(seen.drawn)
-    if left is None or left < SURVIVING:
+    follows = seen.left(seen.follows)
+    if left is None or left < SURVIVING or _without(seen) or (follows is not None and follows < SURVIVING):
         return None
-    return f"with weights that are drawn {seen.drawn:.1f} % are right, with its own {seen.accuracy:.1f} %"
+    drawn = f"with weights that are drawn {seen.drawn:.1f} % are right, with its own {seen.accuracy:.1f} %"
+    swapped = "" if seen.follows is None else f", of another foreground {seen.follows:.1f} %"
+    return f"{drawn}{swapped}, without it {seen.without_foreground:.1f} %"
 
 
 def _inverted(seen: Evidence) -> str | None:
     left = seen.left(seen.one_hot)
-    if left is None or left > DESTROYED or seen.elsewhere < INVERTED:
+    if left is None or left > DESTROYED or seen.elsewhere < INVERTED or _without(seen):
         return None
     return (
         f"{seen.elsewhere:.1f} % of right answers look elsewhere (FFPT {seen.FFPT:.1f} %), and with all weight on the "
-        f"focus {seen.one_hot:.1f} % are right instead of {seen.accuracy:.1f} % (chance {seen.chance:.1f})"
+        f"focus {seen.one_hot:.1f} %, without the foreground {seen.without_foreground:.1f} % are right instead of "
+        f"{seen.accuracy:.1f} % (chance {seen.chance:.1f})"
     )
+
+
+def _without(seen: Evidence) -> bool:
+    """Whether what is known survives without the foreground's weight: then something else tells of it."""
+    left = seen.left(seen.without_foreground)
+    return left is not None and left > DESTROYED
 
 
 _RULES: tuple[tuple[Mode, Callable[[Evidence], str | None]], ...] = (
@@ -223,6 +260,8 @@ def _notes(seen: Evidence, mode: Mode, leaky: bool) -> tuple[str, ...]:
             f"leakage: a hard selection by what each segment is by itself has an FFPT of at most {seen.bound:.1f} %, "
             f"and this one has {seen.hard:.1f} %: other segments tell of the foreground, or were learnt by heart"
         )
+    if _forgotten(seen) and mode != "memorisation":
+        found.append(f"little of what was learnt holds in the test, though it was not learnt elsewhere: {_gap(seen)}")
     if mode == "unnamed":
         found += _parts(seen)
     if mode == "interpretable" and _late(seen):
@@ -248,6 +287,10 @@ def _parts(seen: Evidence) -> list[str]:
         found.append(
             f"class-coded by its outcomes alone: {_finding(seen, seen.coded)}, but {_by_background(seen.coded)}: these "
             "are told by what weight the foreground is left"
+        )
+    if _without(seen):
+        found.append(
+            f"without the foreground's weight {seen.without_foreground:.1f} % are right: other segments tell of it"
         )
     if seen.bound < seen.FFPT and not seen.leaks:
         found.append(f"in part leakage: a hard selection has an FFPT of at most {seen.bound:.1f} %")

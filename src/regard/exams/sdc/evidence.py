@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Coded:
         kept: how many of this label's FFPT are right with all weight on the focused background, too: that background
             means this label. None without interventions.
         rival: how many of them are then given that other label which is given most.
+        zeroed: how many of them are right without the foreground's weight: what all background means. None likewise.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Coded:
     others_focus: float
     kept: float | None
     rival: float | None
+    zeroed: float | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Evidence:
         chance: accuracy of always the same answer.
         accuracy, FTPT, FFPT: of the model as it is.
         train, test: its accuracy on both parts of the task.
+        train_elsewhere: share of its right answers on what was learnt from that were given with the focus elsewhere.
         right_elsewhere: how often it is right where the focus is elsewhere.
         foreground_last: how often no segment has less weight than the foreground; of equal ones each its share.
         lean: how far the weights lean on one segment, mean (m max α − 1) / (m − 1): 0 with all alike, 100 where one has
@@ -72,6 +75,7 @@ class Evidence:
     FFPT: float
     train: float
     test: float
+    train_elsewhere: float
     right_elsewhere: float
     foreground_last: float
     lean: float
@@ -93,7 +97,7 @@ class Evidence:
     @property
     def elsewhere(self) -> float:
         """Share of the right answers that were given with the focus elsewhere."""
-        return 100 * self.FFPT / self.accuracy if self.accuracy else math.nan
+        return looking_elsewhere({"FFPT": self.FFPT, "accuracy": self.accuracy})
 
     def left(self, accuracy: float | None) -> float | None:
         """How much of what the model knows beyond chance is left with this accuracy."""
@@ -110,8 +114,8 @@ class Evidence:
 def evidence_of(
     own: Answers,
     changed: Interventions | None,
-    train: float,
-    test: float,
+    train: Mapping[str, float],
+    test: Mapping[str, float],
     labels: Sequence[str],
     ties: Ties,
     seed: int,
@@ -121,7 +125,7 @@ def evidence_of(
     Args:
         own: what the model says.
         changed: what it says after interventions, if it can be asked.
-        train: its accuracy on what was learnt from, in per cent.
+        train: its outcomes on what was learnt from, see `in_per_cent`.
         test: and on the test.
         labels: their names.
         ties: see `regard.exams.sdc.outcomes`.
@@ -137,8 +141,9 @@ def evidence_of(
         accuracy=means["accuracy"],
         FTPT=means["FTPT"],
         FFPT=means["FFPT"],
-        train=train,
-        test=test,
+        train=train["accuracy"],
+        test=test["accuracy"],
+        train_elsewhere=looking_elsewhere(train),
         right_elsewhere=100 * means["FFPT"] / elsewhere if elsewhere > 0 else math.nan,
         foreground_last=100 * _foreground_last(weights, own),
         lean=100 * _lean(weights, own.classes >= 0),
@@ -152,6 +157,11 @@ def evidence_of(
         without_foreground=None if changed is None else _accuracy(changed.without_foreground),
         follows=None if changed is None or changed.swapped is None else _accuracy(changed.swapped),
     )
+
+
+def looking_elsewhere(means: Mapping[str, float]) -> float:
+    """Share of right answers, in per cent, that were given with the focus elsewhere; NaN without any."""
+    return 100 * means["FFPT"] / means["accuracy"] if means["accuracy"] else math.nan
 
 
 def hard_bound(label: Tensor) -> float:
@@ -211,11 +221,14 @@ def _coded(each: Tensor, changed: Interventions | None, own: Answers, labels: Se
     table = by_class(each, own.label, len(labels))
     focused = table[:, 0] + table[:, 2]
     others = focused[[place for place in range(len(labels)) if place != number]]
-    kept = rival = None
+    kept = rival = zeroed = None
     if changed is not None:
         weights = each[:, 1] * (own.label == number)
         said = 100 * weights @ changed.said / elsewhere[number]
         kept, rival = float(said[number]), max((*said[:number].tolist(), *said[number + 1 :].tolist()), default=0.0)
+        several = (own.classes >= 0).sum(dim=1) > 1  # of FFPT all: a segment alone is the focus
+        right = changed.without_foreground[:, :2].sum(dim=1)
+        zeroed = 100 * float(weights[several] @ right / elsewhere[number])
     return Coded(
         label=labels[number],
         of_all=100 * float(elsewhere[number] / elsewhere.sum()),
@@ -224,6 +237,7 @@ def _coded(each: Tensor, changed: Interventions | None, own: Answers, labels: Se
         others_focus=float(others.nanmean()) if len(others) else math.nan,
         kept=kept,
         rival=rival,
+        zeroed=zeroed,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from regard.exams.sdc.published import Published
-from regard.exams.sdc.table import COMPARED, GOOD, Line, Table
+from regard.exams.sdc.published import SHORT, Published
+from regard.exams.sdc.sitting import BEGINS
+from regard.exams.sdc.table import BEGINNINGS, COMPARED, GOOD, SHARPNESS, WEIGHTS, Line, Table
 from regard.exams.sdc.verdicts import ONE_OF, Judgement
 from regard.markdown_table import table_lines
 from regard.statistics import ALPHA, Estimate
@@ -15,6 +16,7 @@ HEAD = (
     "accuracy",
     "FTPT",
     "FFPT",
+    "rightly",
     f"{COMPARED.removeprefix('test ')} − default",
     "in training: accuracy, FTPT",
     "good",
@@ -22,11 +24,23 @@ HEAD = (
     "what it does",
     "published: accuracy/FTPT",
 )
+BESIDES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    WEIGHTS: dict(
+        zip(
+            SHARPNESS,
+            (("segments above 0.01", ".2f"), ("distance from one segment", ".3f"), ("entropy, bits", ".3f")),
+            strict=True,
+        )
+    ),
+    BEGINNINGS: {BEGINS: ("focus on the foreground before training, %", ".1f")},
+}
+"""Factor → figure → what it is called in a further table, and its form; all of the test."""
 READING = (
     "All in per cent, of mosaics that were not learnt from unless it says otherwise: means over seeds with 95 % "
-    "bootstrap intervals over seeds (first weights and orders; the mosaics are the same), none where all seeds are "
-    "alike. FTPT: right and looking at the foreground; FFPT: right and looking elsewhere. The difference is seed by "
-    "seed; ≈: it could be chance (paired sign-flip test over seeds, Holm over the differences of a table, "
+    "intervals of the t distribution over seeds (first weights and orders; the mosaics are the same), cut at 0 and "
+    "100; none where all seeds are alike. FTPT: right and looking at the foreground; FFPT: right and looking "
+    "elsewhere; rightly: the share of right answers that look at the foreground, FTPT / (FTPT + FFPT). The difference "
+    "is seed by seed; ≈: it could be chance (paired sign-flip test over seeds, Holm over the differences of a table, "
     f"p ≥ {ALPHA:g}). Good: seeds that are right in more than {GOOD:g} % of training, and FTPT of these alone, which "
     "conditions on success. What it does: the diagnosis, and of how many seeds."
 )
@@ -37,11 +51,13 @@ PUBLISHED_ELSEWHERE = (
 
 
 ABOUT_CLAIMS = (
-    "A claim of several cells is judged by the slope of its figure from one to the next, seed by seed; of one cell by "
-    "its mean, above or below a level. Where the interval lies to one side, the verdict is “agrees” or “disagrees” if "
-    f"chance alone would hardly do it (sign-flip test over seeds, Holm over these claims, p < {ALPHA:g}), otherwise "
-    "“tends to”. What is said to occur agrees where any seed does it, and disagrees where none does of so many that it "
-    f"would have been seen if one of {ONE_OF} did."
+    "A claim of several cells is judged by the slope of its figure from one to the next, seed by seed. Whether "
+    "something is cured is judged by how many points of test FTPT it lacks of the same networks told where to look in "
+    f"every step: up to {-SHORT:g} nothing is left to cure; what the untreated cell lacks stands beside. Where the t "
+    "interval lies to one side, the verdict is “agrees” or “disagrees” if chance alone would hardly do it (sign-flip "
+    f"test over seeds, Holm over these claims, p < {ALPHA:g}), otherwise “tends to”. What is said to occur agrees "
+    "where any seed does it, and disagrees where none does of so many that it would have been seen if one of "
+    f"{ONE_OF} did."
 )
 
 
@@ -63,6 +79,8 @@ def written(table: Table, facts: Sequence[str]) -> str:
     for factor, rows in cells(table, long=True):
         whole = [HEAD, *rows] if known else [row[:-1] for row in (HEAD, *rows)]
         lines += [f"## {factor}", "", *table_lines(whole), ""]
+        if factor in BESIDES:
+            lines += [*table_lines(besides(table, factor)), ""]
     return "\n".join(lines)
 
 
@@ -79,6 +97,19 @@ def cells(table: Table, long: bool) -> Iterator[tuple[str, list[list[str]]]]:
         yield "Cells", [first]
     for factor in dict.fromkeys(line.factor for line in others):
         yield factor, [first, *(_row(line, long) for line in others if line.factor == factor)]
+
+
+def besides(table: Table, factor: str) -> list[list[str]]:
+    """What else belongs to the cells of a factor of `BESIDES`, the head first, the default's row next."""
+    asked = BESIDES[factor]
+    lines = [line for line in table.lines if line.factor in ("", factor)]
+    known = [line.published.weights if line.published and factor == WEIGHTS else "" for line in lines]
+    rows = [[line.name, *(f"{line.found[figure]:{form}}" for figure, (_, form) in asked.items())] for line in lines]
+    whole = [["cell", *(words for words, _ in asked.values())], *rows]
+    if not any(known):
+        return whole
+    published = ["published: segments/distance/bits, in training", *known]
+    return [[*row, last] for row, last in zip(whole, published, strict=True)]
 
 
 def claims(judgements: Sequence[Judgement]) -> list[list[str]]:
@@ -98,7 +129,8 @@ def _measured(judgement: Judgement) -> str:
     if claim.says == "occurs":
         return f"{claim.figure}: {found.mean * found.photos / 100:.0f} of {found.photos} seeds"
     if claim.says in ("above", "below"):
-        return f"{claim.figure}: {found:.1f}; {claim.says} {claim.level:g}?"
+        first = f"{claim.figure} less that of “{claim.cells[0]}”: {found:+.1f}; {claim.says} {claim.level:g}?"
+        return f"{first} (“{claim.untreated}”: {judgement.untreated:+.1f})"
     return f"{claim.figure} a step: {found:+.1f}"
 
 
@@ -113,7 +145,7 @@ def _row(line: Line, long: bool) -> list[str]:
     found = line.found
     row = [
         line.name,
-        *(form(found[f"test {name}"]) for name in ("accuracy", "FTPT", "FFPT")),
+        *(form(found[f"test {name}"]) for name in ("accuracy", "FTPT", "FFPT", "rightly")),
         _difference(line, form),
         f"{_mean(found['train accuracy'])}, {form(found['train FTPT'])}",
         f"{line.good} of {line.seeds}",
@@ -146,7 +178,8 @@ def _published(published: Published | None) -> str:
     if published is None:
         return ""
     parts = {"training": published.train, "test": published.test}
-    said = [
+    said = [published.seeds] if published.seeds else []
+    said += [
         f"{part} {'–' if pair[0] is None else f'{pair[0]:g}'}/{pair[1]:g}"
         for part, pair in parts.items()
         if pair is not None

@@ -32,6 +32,8 @@ from regard.training.selective.fit import TOGETHER, TrainedSeed, fit_selective
 from regard.training.selective.stacked import can_be_stacked
 
 SEED, EPOCH = "seed", "epoch"
+BEGINS = "begins focus"
+"""How often the focus is on the foreground of the test before anything of it is trained."""
 MODELS = "models"
 EXAMINED = ("soft-FTPT", "simplex-distance", "entropy", "margin", "calibration-error", "confident")
 """Figures of the test that no curve has; see `regard.exams.sdc.weight_figures.figures`."""
@@ -178,6 +180,7 @@ def _examined(trained: TrainedSeed, task: SelectiveTask, name: str) -> dict[str,
         "epoch": len(trained.epochs) - 1,
         "end": trained.end,
         "collapsed": trained.collapsed,
+        BEGINS: trained.epochs[0]["test FTPT"] + trained.epochs[0]["test FTPF"],
         **figures,
         **{f"test {figure}": found.figures[figure] for figure in EXAMINED},
         "best epoch": best,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,24 +12,36 @@ from regard.exams.sdc.cell import Cell
 from regard.exams.sdc.evidence import json_values
 from regard.exams.sdc.grid import Grid
 from regard.exams.sdc.published import CLAIMS, PUBLISHED, Published
-from regard.exams.sdc.sitting import SEED
+from regard.exams.sdc.sitting import BEGINS, SEED
 from regard.exams.sdc.verdicts import Judgement, judged
-from regard.statistics import Estimate, PairedDifference, holm, interval, paired
+from regard.statistics import Estimate, PairedDifference, holm, over_seeds, paired_over_seeds
 
 GOOD = 90.0
 """Per cent right in training that a run of the original "best runs" has more than."""
-FIGURES = ("train accuracy", "train FTPT", "train FFPT", "test accuracy", "test FTPT", "test FFPT", "class-coded")
-"""What a line estimates, in per cent."""
+RIGHTLY = "test rightly"
+"""The share of right answers that look at the foreground, 100 FTPT / (FTPT + FFPT): FTPT without the accuracy in it."""
+SHARES = ("train accuracy", "train FTPT", "train FFPT", "test accuracy", "test FTPT", "test FFPT", BEGINS)
+OCCURRING: Mapping[str, frozenset[str]] = {
+    "class-coded": frozenset({"class-coded focus"}),
+    "not learnt": frozenset({"nothing learnt", "collapse"}),
+}
+"""Modes that may occur."""
+SHARPNESS = ("test support", "test simplex-distance", "test entropy")
+"""In segments, without unit, and in bits."""
+FIGURES = (*SHARES, RIGHTLY, *OCCURRING, *SHARPNESS)
+"""What a line estimates, all but `SHARPNESS` in per cent."""
 COMPARED = "test FTPT"
 
+WEIGHTS = "Weights and entropy"
+BEGINNINGS = "Beginning, and which module learns"
 FACTORS: Mapping[str, frozenset[str]] = {
     "Way of learning": frozenset({"paradigm", "samples", "baseline"}),
-    "Weights and entropy": frozenset({"weights", "entropy", "warm_up"}),
+    WEIGHTS: frozenset({"weights", "entropy", "warm_up"}),
     "Layer at which is averaged": frozenset({"layer"}),
     "Task": frozenset({"task", "segments", "leaky", "spread", "overlap", "skew", "label_noise", "gamma", "foreground"}),
     "Networks": frozenset({"focus", "classifier", "norm"}),
     "Mosaics to learn from": frozenset({"train"}),
-    "Beginning, and which module learns": frozenset({"focus_begins", "classifier_begins", "learns"}),
+    BEGINNINGS: frozenset({"focus_begins", "classifier_begins", "learns"}),
     "Training": frozenset({"test", "epochs", "optimizer", "rate", "batch", "stop"}),
 }
 """A cell belongs to the first factor of which it changes something: what stands below are its conditions."""
@@ -42,7 +55,7 @@ class Line:
         name: of it.
         factor: to which it belongs; "" for the default.
         seeds: how many.
-        found: estimates over all seeds, of `FIGURES`.
+        found: estimates over all seeds, of `FIGURES`, with t intervals.
         good: how many seeds are right in more than 90 % of training.
         of_good: estimates over these alone: what filtering by success makes of it.
         difference: of `COMPARED` from the default, seed by seed; None for the default.
@@ -111,7 +124,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], grid: Grid) -> Table:
             values[row["method"]][row["seed"]] = row
     seeds = tuple(sorted(next(iter(values.values()))))
     figures = {
-        name: {figure: [_per_cent(of[seed], figure) for seed in seeds] for figure in FIGURES}
+        name: {figure: [_value(of[seed], figure) for seed in seeds] for figure in FIGURES}
         for name, of in values.items()
     }
     default = next(iter(grid.cells))
@@ -121,14 +134,14 @@ def table_of(rows: Sequence[Mapping[str, Any]], grid: Grid) -> Table:
             name,
             _factor(cell, grid.default),
             figures[name],
-            None if name == default else paired(figures[name][COMPARED], figures[default][COMPARED], 0),
+            None if name == default else paired_over_seeds(figures[name][COMPARED], figures[default][COMPARED]),
             [values[name][seed] for seed in seeds],
             known.get(name),
         )
         for name, cell in grid.cells.items()
     ]
     by_factor = {factor: [line for line in lines if line.factor == factor] for factor in ("", *FACTORS)}
-    claims = [claim for claim in CLAIMS.get(grid.name, ()) if {*claim.cells} <= {*figures}]
+    claims = [claim for claim in CLAIMS.get(grid.name, ()) if claim.needs <= {*figures}]
     return Table(
         grid,
         seeds,
@@ -156,9 +169,9 @@ def _line(
         name=name,
         factor=factor,
         seeds=len(good),
-        found={figure: interval(each, 0) for figure, each in figures.items()},
+        found={figure: _over_seeds(figure, each) for figure, each in figures.items()},
         good=sum(good),
-        of_good={figure: interval(each, 0) for figure, each in kept.items()},
+        of_good={figure: _over_seeds(figure, each) for figure, each in kept.items()},
         difference=difference,
         adjusted=None,
         modes=dict(Counter(row["mode"] for row in rows).most_common()),
@@ -172,5 +185,18 @@ def _factor(cell: Cell, default: Cell) -> str:
     return next((factor for factor, names in FACTORS.items() if names & changed), "")
 
 
-def _per_cent(row: Mapping[str, Any], figure: str) -> float:
-    return 100 * float(row["mode"] == "class-coded focus" if figure == "class-coded" else row[figure])
+def _over_seeds(figure: str, values: Sequence[float]) -> Estimate:
+    return over_seeds(values, 0, math.inf if figure in SHARPNESS else 100)
+
+
+def _value(row: Mapping[str, Any], figure: str) -> float:
+    """NaN where there is none: of a model that is never right, and in runs of before a figure was kept."""
+    if figure in OCCURRING:
+        return 100.0 * (row["mode"] in OCCURRING[figure])
+    if figure == RIGHTLY:
+        right = row["test FTPT"] + row["test FFPT"]
+        return 100 * row["test FTPT"] / right if right else math.nan
+    kept = row.get(figure)
+    if kept is None:
+        return math.nan
+    return float(kept if figure in SHARPNESS else 100 * kept)

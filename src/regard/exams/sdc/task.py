@@ -15,11 +15,10 @@ from regard.exams.sdc.items import Items
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """Some mosaics. A learner is given segments, labels and mask; position and classes are the examiner's.
+class Truth:
+    """What is true of some mosaics.
 
     Attributes:
-        segments: (n, m, …) float32; zeros where there is none.
         label: (n,) int64, the place of the foreground's class among the classes that decide; in a training with label
             noise perhaps another.
         position: (n,) int64, j*, which segment is the foreground.
@@ -27,11 +26,21 @@ class Examples:
         classes: (n, m) int64, the class of every segment among all classes; −1 where there is none.
     """
 
-    segments: Tensor
     label: Tensor
     position: Tensor
     mask: Tensor | None
     classes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Truth):
+    """Some mosaics. A learner is given segments, labels and mask; position and classes are the examiner's.
+
+    Attributes:
+        segments: (n, m, …) float32; zeros where there is none.
+    """
+
+    segments: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +68,21 @@ class Mosaics:
 
     def __getitem__(self, indices: Any) -> Examples:
         index = self.index[indices]
-        there, known = index >= 0, index.clamp(min=0)
-        segments = self.items.taken(known)
-        if self.ragged:
-            segments[~there] = 0
-        return Examples(
-            segments,
+        segments = self.items.taken(index.clamp(min=0))
+        truth = self.truth(indices)
+        if truth.mask is not None:
+            segments[~truth.mask] = 0
+        return Examples(**vars(truth), segments=segments)
+
+    def truth(self, indices: Any) -> Truth:
+        """What is true of some, without putting them together."""
+        index = self.index[indices]
+        there = index >= 0
+        return Truth(
             self.label[indices].long(),
             self.position[indices].long(),
             there if self.ragged else None,
-            self.items.classes[known.long()].long().masked_fill(~there, -1),
+            self.items.classes[index.clamp(min=0).long()].long().masked_fill(~there, -1),
         )
 
     def to(self, device: torch.device | str) -> Mosaics:
@@ -86,7 +100,8 @@ class SelectiveTask:
         train: to be learnt from.
         test: to be examined with; its items are others than those of `train`, unless the task leaks.
         labels: names of the C labels.
-        leaky: whether both have the same items, as in the original experiments: figures on `test` are then too good.
+        leaky: whether both have items in common: all, as in the original experiments and in "singletons", whose classes
+            have one item each, or some. Figures on `test` are then too good, where they could be learnt by heart.
     """
 
     name: str

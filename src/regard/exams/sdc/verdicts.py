@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from regard.exams.sdc.evidence import json_values
 from regard.exams.sdc.published import Claim
-from regard.statistics import ALPHA, Estimate, PairedDifference, holm, interval, paired
+from regard.statistics import ALPHA, Estimate, PairedDifference, holm, over_seeds, paired_over_seeds
 
 Verdict = Literal["agrees", "tends to agree", "undecided", "tends to disagree", "disagrees"]
 ByCell = Mapping[str, Mapping[str, Sequence[float]]]
@@ -27,7 +27,8 @@ class Judgement:
         claim: itself.
         measured: of several cells the mean over seeds of the figure's least-squares slope from one cell to the next,
             of two their difference; of one its value.
-        test: the same less what is claimed to be surpassed, with its p value; None of what occurs, which needs none.
+        untreated: of "above" and "below", that difference of `Claim.untreated`; None of others.
+        test: as measured, less what is said to be surpassed, with its p value; None of what occurs, which needs none.
         adjusted: its p value, adjusted for all claims that are tested (Holm).
         verdict: where the test's interval lies to one side of 0, "agrees" or "disagrees" if `adjusted` is below
             `ALPHA`, otherwise "tends to": few seeds can do no more. Of what occurs, "agrees" where any seed does it,
@@ -36,6 +37,7 @@ class Judgement:
 
     claim: Claim
     measured: Estimate
+    untreated: Estimate | None
     test: PairedDifference | None
     adjusted: float | None
     verdict: Verdict
@@ -54,23 +56,29 @@ def judged(claims: Sequence[Claim], figures: ByCell) -> tuple[Judgement, ...]:
 
 
 def _judgement(claim: Claim, figures: ByCell, test: PairedDifference | None, adjusted: Iterator[float]) -> Judgement:
-    values = figures[claim.cells[-1]][claim.figure]
     if test is None:
-        return Judgement(claim, interval(values, 0), None, None, _occurs(values))
-    measured = interval(values, 0) if claim.says in ("above", "below") else test
+        values = figures[claim.cells[0]][claim.figure]
+        return Judgement(claim, over_seeds(values, 0, 100), None, None, None, _occurs(values))
     p_value = next(adjusted)
-    return Judgement(claim, measured, test, p_value, _verdict(test, p_value, claim.says in ("rises", "above")))
+    verdict = _verdict(test, p_value, claim.says in ("rises", "above"))
+    if claim.says in ("rises", "falls"):
+        return Judgement(claim, test, None, test, p_value, verdict)
+    bound, measured, untreated = (figures[cell][claim.figure] for cell in (*claim.cells, claim.untreated))
+    return Judgement(
+        claim, paired_over_seeds(measured, bound), paired_over_seeds(untreated, bound), test, p_value, verdict
+    )
 
 
 def _test(claim: Claim, figures: ByCell) -> PairedDifference:
     columns = [figures[cell][claim.figure] for cell in claim.cells]
     if claim.says in ("above", "below"):
-        return paired(columns[0], [claim.level] * len(columns[0]), 0)
+        bound, measured = columns
+        return paired_over_seeds(measured, [value + claim.level for value in bound])
     middle = (len(columns) - 1) / 2
     steps = [place - middle for place in range(len(columns))]
     norm = sum(step * step for step in steps)
     slopes = [sum(map(operator.mul, steps, each)) / norm for each in zip(*columns, strict=True)]
-    return paired(slopes, [0.0] * len(slopes), 0)
+    return paired_over_seeds(slopes, [0.0] * len(slopes))
 
 
 def _verdict(test: PairedDifference, adjusted: float, upward: bool) -> Verdict:

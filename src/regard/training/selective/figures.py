@@ -17,7 +17,10 @@ Judged = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None], Mapping[str, 
 are figures. Such are the four outcomes, `regard.exams.sdc.outcomes`."""
 
 SEGMENTS = 16384
-"""Of a forward: what is made of them then stays near the processor."""
+"""Of a forward, at most: what is made of them then stays near the processor."""
+BYTES = 2**24
+"""Of a forward's segments, at most: layers hold many times that. The widest of "cnn-6" makes 64 maps of 28 × 28 of 3 of
+32 × 32, 16 times its input: 268 MB of 16, where `SEGMENTS` would make 3.3 GB."""
 SUPPORT = 0.01
 """A weight above it is part of the support, as in the experiments."""
 
@@ -36,7 +39,8 @@ def figures(
     loss, the cross-entropy of what is predicted, in nats; accuracy, a share; support, the number of weights above
     `SUPPORT`; and what `judged` says.
 
-    Cost: where there are fewer items than segments, the focus reads every item once, not every segment.
+    Cost: where there are fewer items than segments, the focus reads every item once, not every segment; no forward
+    reads more than `SEGMENTS` of them, or `BYTES`.
 
     Args:
         model: of one seed, or of several, see `stacked`.
@@ -48,7 +52,7 @@ def figures(
     model.eval()
     read = _reader(model, seeds, bank)
     sums: dict[str, Tensor] = {}
-    step = max(1, SEGMENTS // (bank.index.shape[1] * seeds))
+    step = max(1, _segments(bank) // (bank.index.shape[1] * seeds))
     for rows in torch.arange(len(bank), device=bank.index.device).split(step):
         label, position = repeated(bank.label[rows], seeds), repeated(bank.position[rows], seeds)
         mask = None if bank.mask is None else repeated(bank.mask[rows], seeds)
@@ -65,6 +69,11 @@ def figures(
     return [dict(zip(sums, row, strict=True)) for row in means]
 
 
+def _segments(bank: Bank) -> int:
+    """Of a forward, at most."""
+    return min(SEGMENTS, BYTES // (bank.items.values[0].numel() * bank.like.element_size()))
+
+
 Read = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """(items (n, m), mask of all seeds (seeds · n, m)) → scores (seeds · n, m), and what is averaged (seeds · n, m, …)."""
 
@@ -78,7 +87,7 @@ def _reader(model: SelectiveModel, seeds: int, bank: Bank) -> Read:
     if bank.count >= bank.index.numel():
         return of_segments
     parts = []
-    for items in torch.arange(bank.count, device=bank.index.device).split(max(1, SEGMENTS // seeds)):
+    for items in torch.arange(bank.count, device=bank.index.device).split(max(1, _segments(bank) // seeds)):
         scores, features = model.read(repeated(bank.taken(items[None]), seeds))
         if model.layer and features[0, 0].nbytes * bank.count * seeds > HELD:
             return of_segments

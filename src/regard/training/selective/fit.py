@@ -90,13 +90,14 @@ def fit_selective(
         In the order of the seeds. The models are those of `build`.
 
     Raises:
-        UnsupportedError: no examples, no seed or one twice, or models of different forms.
+        UnsupportedError: no examples, no seed or one twice, models of different forms, or a device without float64.
         NotFiniteError: numbers that are none before anything was learnt.
         RegardError: whatever a model or `judged` raises then; later it is the end of that seed alone.
     """
     _check(train, test, seeds)
     models = {seed: build(seed) for seed in seeds}
     _check_alike(models)
+    check_device(next(models[seeds[0]].parameters()).device)
     together = TOGETHER if can_be_stacked(models[seeds[0]]) else 1
     done: dict[int, TrainedSeed] = {}
 
@@ -108,6 +109,18 @@ def fit_selective(
         group = {seed: models[seed] for seed in seeds[start : start + together]}
         _Group(group, train, test, recipe, judged, ended).train(heard)
     return tuple(done[seed] for seed in seeds)
+
+
+def check_device(device: torch.device) -> None:
+    """Refuse a device on which figures cannot be counted.
+
+    Raises:
+        UnsupportedError: it has no float64, as Apple's mps.
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise UnsupportedError(
+            "figures are counted in float64, which this device does not have", came=str(device), expected="cpu, cuda"
+        )
 
 
 class _Group:

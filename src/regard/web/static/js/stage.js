@@ -185,7 +185,7 @@ export function stage(root, page, jobs) {
     mark(state);
     say(state);
     const [author, ...licence] = (shown?.credit ?? "").split(", http");
-    fill(credit, author && element("details", {}, element("summary", {}, `Photo: ${author}`), licence.map((part) => `http${part}`).join(", ")));
+    fill(credit, author && element("details", {}, element("summary", {}, `Photo: ${author} (licence and source)`), element("p", {}, licence.map((part) => `http${part}`).join(", "))));
     const isRanked = Boolean(ranksShown(state));
     const now = `${Boolean(result)} ${isRanked} ${state.works.map?.id} ${strongestOf(state)}`;
     if (now !== drawnScale) fill(scale, result && !isRanked && legend(result, strongestOf(state), state.about.colours));

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regard.exams.sdc.page import cells, claims
+from regard.exams.sdc.page import BESIDES, besides, cells, claims
 from regard.exams.sdc.studies import study
 from regard.exams.sdc.table import table_of
 from regard.report.data import rows_inside, said_inside
@@ -128,7 +128,10 @@ def test_claims_are_judged_as_in_the_table(sat):
     (found,) = [block for block in section(run, "claims").blocks if block.kind == "grid"]
     assert found.rows == claims(table.judgements)
     shown = [block for block in section(run, "outcomes").blocks if block.kind == "grid"]
-    assert [block.title for block in shown] == [factor for factor, _ in cells(table, long=True)]
+    factors = [factor for factor, _ in cells(table, long=True)]
+    assert [block.title for block in shown if not block.title.endswith(": more")] == factors
+    more = {block.title.removesuffix(": more"): block.rows for block in shown if block.title.endswith(": more")}
+    assert more == {factor: besides(table, factor) for factor in BESIDES}
 
 
 def test_of_very_many_rows_those_of_epochs_stay_outside(sat, monkeypatch):

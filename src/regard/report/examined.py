@@ -13,7 +13,7 @@ from regard.exams.sdc.cell import Cell
 from regard.exams.sdc.grid import Grid as Cells
 from regard.exams.sdc.grid_figures import FIGURES
 from regard.exams.sdc.outcomes import OUTCOMES
-from regard.exams.sdc.page import ABOUT_CLAIMS, HEAD, READING, cells, claims
+from regard.exams.sdc.page import ABOUT_CLAIMS, BESIDES, HEAD, READING, besides, cells, claims
 from regard.exams.sdc.sitting import EPOCH, SEED, in_a_file
 from regard.exams.sdc.table import COMPARED, Table, table_of
 from regard.images import open_photo
@@ -77,7 +77,9 @@ def _outcomes(run: SeenRun, table: Table | None) -> Section:
     )
     blocks += [] if chart is None else [Charts([chart])]
     known = len(HEAD) if any(line.published for line in table.lines) else len(HEAD) - 1
-    blocks += [Grid([HEAD[:known], *(row[:known] for row in rows)], factor) for factor, rows in cells(table, long=True)]
+    for factor, rows in cells(table, long=True):
+        blocks.append(Grid([HEAD[:known], *(row[:known] for row in rows)], factor))
+        blocks += [Grid(besides(table, factor), f"{factor}: more")] if factor in BESIDES else []
     return Section("outcomes", "What was found", blocks)
 
 

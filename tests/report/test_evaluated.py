@@ -93,6 +93,13 @@ def test_the_best_methods_maps_lie_side_by_side_on_every_judged_photo_beside_cha
     assert all(f"{method}: the brighter, the more attention" in page.text for method in few)
 
 
+def test_of_many_photos_fewer_methods_show_their_maps_chance_among_them(judged, monkeypatch):
+    monkeypatch.setattr("regard.report.evaluated_photos.MAPS", 12)  # two methods on six photos
+    page = Page(page_of(see_run(judged)))
+    layers = [image["alt"] for image in page.all("img") if image.get("class") == "over"]
+    assert {words.split(" by ")[1].split(":")[0] for words in layers} == {"attention", "random"}
+
+
 def test_curves_over_what_is_removed_and_shown_are_means_of_the_rows(judged):
     found = Evaluated.of(see_run(judged))
     rows = [row for row in found.run.rows if row["kind"] == "judged" and row["method"] == "rollout"]

@@ -13,6 +13,8 @@ from regard.report.thumbnails import MOST_PHOTOS, Placed, ground, photo_shown, p
 
 CASES = 5
 """Best cases that are shown, and worst ones."""
+MAPS = 2000
+"""In the gallery: with more of them a page of 500 photos takes longer than two seconds to open."""
 VERDICTS = {WRONG: "wrong", FAILED: "unreadable"}
 
 
@@ -29,7 +31,7 @@ def cards_of(found: Evaluated, legend: dict[str, str]) -> list[Card]:
     for row in found.gate_rows():
         answers.setdefault(row["image"], []).append(row)
     maps: dict[str, list[Row]] = {}
-    for method in found.few:
+    for method in _mapped(found, min(len(answers), MOST_PHOTOS)):
         for image, row in found.rows_of(method).items():
             if row.get("maps"):
                 maps.setdefault(image, []).append(row)
@@ -39,6 +41,12 @@ def cards_of(found: Evaluated, legend: dict[str, str]) -> list[Card]:
     rest = sorted(spread(sorted(answers)), key=lambda image: image not in maps)
     chosen = {*cases, *rest[: MOST_PHOTOS - len(cases)]}
     return [_card(found, answers[image], maps.get(image, []), legend) for image in sorted(chosen)]
+
+
+def _mapped(found: Evaluated, photos: int) -> list[str]:
+    """The methods whose maps are shown: the best ones and chance, of many photos fewer of them."""
+    several = max(2, MAPS // max(1, photos))
+    return found.few if len(found.few) <= several else [*found.few[: several - 1], found.few[-1]]
 
 
 def _card(found: Evaluated, answers: Sequence[Row], mapped: Sequence[Row], legend: dict[str, str]) -> Card:

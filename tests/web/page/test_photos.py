@@ -2,7 +2,7 @@
 
 import base64
 
-from .reading import expect
+from .reading import expect, looked
 
 
 def bars(page):
@@ -131,5 +131,6 @@ def test_author_and_licence_of_a_sample_can_be_found(visit):
     expect(said.get_by_text(licence)).to_be_hidden()
     said.get_by_text("Photo: Ann Author (licence and source)").click()
     expect(said.get_by_text(licence)).to_be_visible()
+    assert looked(page, "small") == []
     page.get_by_role("button", name="n01").click()
     expect(said).to_be_empty()

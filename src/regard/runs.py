@@ -21,9 +21,7 @@ import hashlib
 import io
 import json
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 
 from regard.errors import RunError
+from regard.provenance import typed, versions
 
 FORMAT_VERSION = 1
 KEY = ("configuration_hash", "image", "method", "target")
@@ -138,7 +137,7 @@ class Run:
             "format": "regard.run",
             "version": FORMAT_VERSION,
             "command": self.command,
-            "arguments": _arguments(),
+            "arguments": typed(),
             "configuration": self.configuration,
             "configuration_hash": self.configuration_hash,
             "started": self.started,
@@ -279,24 +278,6 @@ def new_folder(command: str, parent: Path) -> Path:
     stem = f"{command}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
     candidates = (parent / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
     return next(folder for folder in candidates if not folder.exists())
-
-
-def versions() -> dict[str, str]:
-    """The versions that a number may depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("regard", "regard-embedded", "torch", "timm", "numpy", "pillow"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _arguments() -> list[str] | None:
-    """What was typed after `regard`; None where another program, such as a notebook, called the library."""
-    program = Path(sys.argv[0])
-    typed = program.stem == "regard" or program.parts[-2:] == ("regard", "__main__.py")
-    return sys.argv[1:] if typed else None
 
 
 def _make_ready(folder: Path, command: str, configuration: Mapping[str, Any], force: bool) -> None:

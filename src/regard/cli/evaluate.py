@@ -151,7 +151,8 @@ def _judged(asked: Evaluation, folder: Path, configuration: dict[str, Any], forc
     """Judge all, and close the run; a stop says how to go on."""
     from regard.cli.evaluation import entrants_of, judge_all
     from regard.cli.evaluation_results import Judged, Report
-    from regard.runs import Run, versions
+    from regard.provenance import versions
+    from regard.runs import Run
 
     lists = entrants_of(asked)
     results = Run.open(folder, "evaluate", configuration, force)

@@ -50,7 +50,8 @@ def sat(
     from regard.exams.sdc.page import written
     from regard.exams.sdc.sitting import configuration
     from regard.exams.sdc.table import table_of
-    from regard.runs import Run, finished_run, versions
+    from regard.provenance import versions
+    from regard.runs import Run, finished_run
 
     asked = configuration(grid, tasks, seeds, device)
     there = None if force else finished_run(folder, COMMAND, asked)

@@ -19,7 +19,7 @@ from regard.models.classifier import Classifier
 from regard.models.features import Features
 from regard.models.linear_head import head_of, last_linear, linear_head
 from regard.models.stages import read_stages, stages_of
-from regard.runs import versions
+from regard.provenance import versions
 from regard.seeds import check_seed, seed_for
 from regard.training.processes import Processes
 from regard.training.readable import Watched

@@ -9,6 +9,10 @@ same call for each seed alone, "× one by one" is to it in the same round. "diff
 any epoch of any seed between the two, trained in float64 so that it is no rounding that grew; more than 1e-6 ends the
 program. Budget: ≤ 0.6. Models with convolutions are trained one by one in any case.
 
+D1 misses its budget on the processor of the page. A step of one of its seeds reads 2,250 segments with 2,650 weights
+each, forward and backward 36 million operations, and makes activations of a megabyte: about a millisecond of its 2.7 is
+arithmetic and memory, which stacking cannot save; what it saves is the rest, the calls. Smaller models gain more.
+
 Mosaics: batches of 250 in a random order, put together from items by index. "× held" is to batches of as many mosaics
 that are all held as float32. Memory: a process of its own reads a file of random pictures, as many as CIFAR-10 or the
 library's part of it has, makes 30,000 mosaics of 9 to learn from and 10,000 to be examined with, and reads all of them

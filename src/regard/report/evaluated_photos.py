@@ -13,7 +13,7 @@ from regard.report.thumbnails import MOST_PHOTOS, Placed, ground, photo_shown, p
 
 CASES = 5
 """Best cases that are shown, and worst ones."""
-MAPS = 2000
+MAPS = 1500
 """In the gallery: with more of them a page of 500 photos takes longer than two seconds to open."""
 VERDICTS = {WRONG: "wrong", FAILED: "unreadable"}
 

@@ -10,7 +10,7 @@ import pytest
 from regard.errors import RegardError
 from regard.models import passes
 from regard.web.jobs import PATIENCE, Queue, Result, Work
-from regard.web.refusals import Refusal
+from regard.web.refusals import RefusedError
 from regard.web.settings import Limits
 
 
@@ -113,19 +113,19 @@ def test_a_visitor_and_the_queue_can_be_full(queue, done):
     gate, _ = busy(queue, done)
     for number in range(3):
         submit(queue, *opened(done, f"a{number}"), "a")
-    with pytest.raises(Refusal, match="of your jobs") as refusal:
+    with pytest.raises(RefusedError, match="of your jobs") as refusal:
         submit(queue, *opened(done, "more"), "a")
     assert refusal.value.status == 429
     assert refusal.value.headers == {"Retry-After": "3"}
     for number in range(3):
         submit(queue, *opened(done, f"b{number}"), "b")
-    with pytest.raises(Refusal, match="too many jobs"):
+    with pytest.raises(RefusedError, match="too many jobs"):
         submit(queue, *opened(done, "more"), "c")
     gate.open.set()
 
 
 def test_a_job_that_costs_too_much_is_refused(queue, done):
-    with pytest.raises(Refusal, match="too many passes"):
+    with pytest.raises(RefusedError, match="too many passes"):
         submit(queue, Gate(done, "much"), passes=20_001)
 
 

@@ -21,7 +21,7 @@ from regard.errors import RegardError
 from regard.web.desk import Desk
 from regard.web.downloads import clear
 from regard.web.invalid import expected
-from regard.web.refusals import Refusal, in_words
+from regard.web.refusals import RefusedError, in_words
 from regard.web.routes import API, Room, router
 from regard.web.security import Guard, refused
 from regard.web.settings import Limits
@@ -95,7 +95,7 @@ async def _look_after(room: Room) -> None:
 
 async def _refused(_: Request, reason: Exception) -> Response:
     assert isinstance(reason, RegardError)
-    return refused(reason) if isinstance(reason, Refusal) else JSONResponse(in_words(reason), 422)
+    return refused(reason) if isinstance(reason, RefusedError) else JSONResponse(in_words(reason), 422)
 
 
 async def _not_valid(_: Request, reason: Exception) -> Response:
@@ -103,16 +103,16 @@ async def _not_valid(_: Request, reason: Exception) -> Response:
     assert isinstance(reason, RequestValidationError)
     first = reason.errors()[0]
     place = ".".join(str(part) for part in first["loc"])[:200]
-    return refused(Refusal(422, "this cannot be asked so", came=place, expected=expected(first)))
+    return refused(RefusedError(422, "this cannot be asked so", came=place, expected=expected(first)))
 
 
 async def _not_found(_: Request, reason: Exception) -> Response:
     assert isinstance(reason, HTTPException)
     status = reason.status_code
-    answer = refused(Refusal(status, PROBLEMS.get(status, "this request cannot be read")))
+    answer = refused(RefusedError(status, PROBLEMS.get(status, "this request cannot be read")))
     answer.headers.update(reason.headers or {})
     return answer
 
 
 async def _failed(_: Request, __: Exception) -> Response:
-    return refused(Refusal(500, "this server failed", remedy="the terminal in which it runs says why"))
+    return refused(RefusedError(500, "this server failed", remedy="the terminal in which it runs says why"))

@@ -24,7 +24,7 @@ class Desk:
         self.samples = {sample.id: sample for sample in samples}
 
     def photo(self, name: str, visitor: Visitor) -> ShownPhoto:
-        """A sample, or a visitor's own photo; Refusal where there is neither."""
+        """A sample, or a visitor's own photo; RefusedError where there is neither."""
         if not name.startswith(SAMPLE):
             return visitor.photo(name)
         if name not in self.samples:

@@ -17,7 +17,7 @@ from regard.errors import RegardError
 from regard.explanation import Explanation
 from regard.models import passes
 from regard.web.photos import ShownPhoto
-from regard.web.refusals import Refusal, in_words, too_busy
+from regard.web.refusals import RefusedError, in_words, too_busy
 from regard.web.settings import Limits
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Queue:
         """Put a job into the queue.
 
         Raises:
-            Refusal: as from `check_room`, or it costs too much.
+            RefusedError: as from `check_room`, or it costs too much.
         """
         self.check_cost(work.passes)
         with self._lock:
@@ -196,7 +196,7 @@ class Queue:
     def check_cost(self, passes: int | None) -> None:
         """Refuse more passes than a job may cost."""
         if passes is not None and passes > self.limits.passes:
-            raise Refusal(
+            raise RefusedError(
                 422, "this costs too many passes", came=f"{passes:,}", expected=f"at most {self.limits.passes:,}"
             )
 
@@ -323,6 +323,6 @@ class Told:
                 job.changed()
 
     def costs(self, passes: int) -> None:
-        """What was not known before a method was made; Refusal where that is too much."""
+        """What was not known before a method was made; RefusedError where that is too much."""
         self.queue.check_cost(passes)
         self.job.passes_expected = passes

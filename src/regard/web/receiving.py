@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from regard.errors import PhotoError
 from regard.naming import printable
 from regard.web.photos import VisitorPhoto
-from regard.web.refusals import Refusal, too_busy
+from regard.web.refusals import RefusedError, too_busy
 from regard.web.security import too_long
 from regard.web.settings import Limits
 from regard.web.uploads import plain_copy
@@ -30,7 +30,7 @@ class Arriving:
 
     @contextmanager
     def counted(self, stream: AsyncIterator[bytes]) -> Iterator[AsyncGenerator[bytes, None]]:
-        """A stream whose bytes count as long as the block lasts; Refusal where there are too many of all."""
+        """A stream whose bytes count as long as the block lasts; RefusedError where there are too many of all."""
         own = 0
 
         async def pieces() -> AsyncGenerator[bytes, None]:
@@ -60,14 +60,14 @@ async def photo_received(
         threaded: calls a function with arguments in a thread.
 
     Raises:
-        Refusal: it is too large, is no form with the one file `photo`, or the photo cannot be read.
+        RefusedError: it is too large, is no form with the one file `photo`, or the photo cannot be read.
     """
     with arriving.counted(request.stream()) as stream:
         file, name = await _sent(request, stream, limits)
         try:
             copy, (width, height) = await threaded(plain_copy, file, limits.pixels, limits.upload_bytes)
         except PhotoError as reason:
-            raise Refusal(
+            raise RefusedError(
                 422, reason.problem, came=reason.came, expected=reason.expected, remedy=reason.remedy
             ) from None
     return VisitorPhoto(new_id(), name, width, height, file=copy)
@@ -76,17 +76,17 @@ async def photo_received(
 async def _sent(request: Request, stream: AsyncGenerator[bytes, None], limits: Limits) -> tuple[bytes, str]:
     """The file of a form, and its name."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise Refusal(415, "a photo is sent as a form", expected="multipart/form-data with the file `photo`")
+        raise RefusedError(415, "a photo is sent as a form", expected="multipart/form-data with the file `photo`")
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=1)
     parser.spool_max_size = 2 * limits.upload_bytes  # never onto a disk
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as reason:
-        raise Refusal(422, "this form cannot be read", came=str(reason)[:100]) from None
+        raise RefusedError(422, "this form cannot be read", came=str(reason)[:100]) from None
     try:
         sent = form.get("photo")
         if not isinstance(sent, UploadFile):
-            raise Refusal(422, "the form holds no file `photo`")
+            raise RefusedError(422, "the form holds no file `photo`")
         file, name = await sent.read(), plain_name(sent.filename or "")
     finally:
         await form.close()

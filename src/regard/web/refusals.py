@@ -7,7 +7,7 @@ from typing import Any
 from regard.errors import RegardError
 
 
-class Refusal(RegardError):  # noqa: N818 (an answer to a client, no fault here)
+class RefusedError(RegardError):
     """An answer other than what was asked for.
 
     Args:
@@ -27,14 +27,14 @@ class Refusal(RegardError):  # noqa: N818 (an answer to a client, no fault here)
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-def not_there(what: str) -> Refusal:
+def not_there(what: str) -> RefusedError:
     """Nothing of that name, or another visitor's, which is not told apart."""
-    return Refusal(404, f"there is no such {what}", remedy="it may have been forgotten: give it again")
+    return RefusedError(404, f"there is no such {what}", remedy="it may have been forgotten: give it again")
 
 
-def too_busy(problem: str, seconds: float) -> Refusal:
+def too_busy(problem: str, seconds: float) -> RefusedError:
     """To be tried again, in a second at least and a minute at most."""
-    return Refusal(429, problem, retry_after=max(1, min(60, round(seconds))), remedy="try again a little later")
+    return RefusedError(429, problem, retry_after=max(1, min(60, round(seconds))), remedy="try again a little later")
 
 
 def in_words(reason: RegardError) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from regard.web.jobs import Job, Queue, Work
 from regard.web.kinds.every import work_of
 from regard.web.photos import Sample, ShownPhoto, as_webp
 from regard.web.receiving import Arriving, photo_received
-from regard.web.refusals import Refusal
+from regard.web.refusals import RefusedError
 from regard.web.settings import Limits
 from regard.web.turns import Turns
 from regard.web.visitors import Visitor, Visitors, is_id, new_id
@@ -189,7 +189,7 @@ async def download(
     job = visitor.job(name)
     found = job.result
     if found is None or found.explanation is None or found.photo is None:
-        raise Refusal(409, "this job has no map to be kept", came=f"{job.work.kind}, {job.state}")
+        raise RefusedError(409, "this job has no map to be kept", came=f"{job.work.kind}, {job.state}")
     make, media = DOWNLOADS[file]
     content = await room.writing.run(visitor.id, make, found.explanation, found.photo)
     named = f"{found.explanation.method}-{file}"

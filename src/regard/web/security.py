@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from regard.web.refusals import Refusal, in_words
+from regard.web.refusals import RefusedError, in_words
 from regard.web.settings import Limits
 
 logger = logging.getLogger("regard.web")
@@ -76,7 +76,7 @@ class Guard:
                 await self.app(scope, _Bounded(receive, self._most_bytes(scope), seconds), said)
             else:
                 await answer(scope, receive, said)
-        except Refusal as reason:
+        except RefusedError as reason:
             if not said.status:
                 for_person = reason.status in (401, 421) and _is_person(scope)
                 await (as_page(reason) if for_person else refused(reason))(scope, receive, said)
@@ -85,11 +85,11 @@ class Guard:
             logger.info("%s %s %s %.0f ms", scope["method"], route, said.status, 1000 * (time.perf_counter() - start))
 
     def _answer(self, scope: Scope) -> ASGIApp | None:
-        """A redirection of whoever brings the token; Refusal of whoever may not come in; else None."""
+        """A redirection of whoever brings the token; RefusedError of whoever may not come in; else None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if self.hosts is not None and _without_port(host) not in self.hosts:
-            raise Refusal(
+            raise RefusedError(
                 421, "this server is not called that", came=host[:100], remedy="open the address that it printed"
             )
         if self.token is not None:
@@ -99,7 +99,7 @@ class Guard:
                 answer.set_cookie(TOKEN_COOKIE, self.token, httponly=True, samesite="strict")
                 return answer
             if not any(_same(each, self.token) for each in _tokens(headers)):
-                raise Refusal(401, "this server asks for its token", remedy="open the address that it printed")
+                raise RefusedError(401, "this server asks for its token", remedy="open the address that it printed")
         if scope["method"] in CHANGES:
             self._check_origin(headers, host)
             self._check_length(headers, scope)
@@ -108,9 +108,9 @@ class Guard:
     def _check_origin(self, headers: Headers, host: str) -> None:
         origin = headers.get("origin")
         if headers.get("x-regard") != "1":
-            raise Refusal(403, "a request that changes something has the header X-Regard: 1")
+            raise RefusedError(403, "a request that changes something has the header X-Regard: 1")
         if origin is not None and urlsplit(origin).netloc.lower() != host:
-            raise Refusal(403, "this request comes from another site", came=origin[:100])
+            raise RefusedError(403, "this request comes from another site", came=origin[:100])
 
     def _check_length(self, headers: Headers, scope: Scope) -> None:
         length = headers.get("content-length", "0")
@@ -163,12 +163,12 @@ class _Said:
         await self.send(message)
 
 
-def refused(reason: Refusal) -> JSONResponse:
+def refused(reason: RefusedError) -> JSONResponse:
     """The answer of a refusal."""
     return JSONResponse(in_words(reason), reason.status, reason.headers)
 
 
-def as_page(reason: Refusal) -> HTMLResponse:
+def as_page(reason: RefusedError) -> HTMLResponse:
     """The same for a person who opened an address."""
     words = (html.escape(part) for part in (reason.problem, reason.came, reason.remedy) if part)
     said = "".join(f"<p>{part}</p>" for part in words)
@@ -176,9 +176,11 @@ def as_page(reason: Refusal) -> HTMLResponse:
     return HTMLResponse(page, reason.status, reason.headers)
 
 
-def too_long(most: int) -> Refusal:
+def too_long(most: int) -> RefusedError:
     """Of a body."""
-    return Refusal(413, "this is too large", expected=f"at most {most / 2**20:.3g} MiB", remedy="scale the photo down")
+    return RefusedError(
+        413, "this is too large", expected=f"at most {most / 2**20:.3g} MiB", remedy="scale the photo down"
+    )
 
 
 def _is_photo(scope: Scope) -> bool:

@@ -30,7 +30,7 @@ class Turns:
         """What a function gives.
 
         Raises:
-            Refusal: too many wait, of all or of the visitor's own.
+            RefusedError: too many wait, of all or of the visitor's own.
         """
         if self._taken[visitor] >= self._each or self._taken.total() >= self._most:
             raise too_busy("too much of this is asked for at once", 2)

@@ -62,19 +62,19 @@ class Visitor:
             del self.concepts[name]
 
     def photo(self, name: str) -> VisitorPhoto:
-        """A photo of this visitor's; Refusal where there is none of that name."""
+        """A photo of this visitor's; RefusedError where there is none of that name."""
         if name not in self.photos:
             raise not_there("photo")
         return self.photos[name]
 
     def job(self, name: str) -> Job:
-        """A job of this visitor's; Refusal where there is none of that name."""
+        """A job of this visitor's; RefusedError where there is none of that name."""
         if name not in self.jobs:
             raise not_there("job")
         return self.jobs[name]
 
     def concept(self, name: str) -> KeptConcept:
-        """A concept of this visitor's; Refusal where there is none of that name."""
+        """A concept of this visitor's; RefusedError where there is none of that name."""
         if name not in self.concepts:
             raise not_there("concept")
         return self.concepts[name]
@@ -124,7 +124,7 @@ class Visitors:
         not heard of for a while: who has no photo, and for a photo everybody.
 
         Raises:
-            Refusal: no memory is left, or there are too many others.
+            RefusedError: no memory is left, or there are too many others.
         """
         visitor = self.heard(name)
         if photo is not None:

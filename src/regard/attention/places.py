@@ -24,8 +24,9 @@ class Places:
     """Features by place, N = h·w of a map in row-major order. Features are copied only where they must be cast.
 
     Attributes:
-        columns: (B, C, N), float32 at least: in half precision squares of norms overflow. All is computed in this
-            order, so that gradients of one layout are added, which is many times faster than of two.
+        columns: (B, C, N), float32 at least: in half precision squares of norms overflow. A view of tokens or of a map
+            in either order of memory; all is computed in the order it has, so that it is read along its lines and
+            gradients of one order are added, which is many times faster than across.
         inside: (B, N) bool, which places count.
         norms: (B, N), ‖f_p‖, with a gradient of zero at zero.
         inverse: (B, N), 1 / ‖f_p‖; 0, without a gradient, of places that are zero or do not count.
@@ -67,6 +68,9 @@ class Places:
 
     def at(self, indices: Tensor) -> Tensor:
         """Features of some places: (B, K) → (B, K, C)."""
+        if _by_place(self.columns):
+            rows = self.columns.transpose(1, 2)
+            return rows.gather(1, indices[..., None].expand(-1, -1, rows.shape[2]))
         return self.columns.gather(2, indices[:, None].expand(-1, self.columns.shape[1], -1)).transpose(1, 2)
 
     def units(self, indices: Tensor) -> Tensor:
@@ -75,10 +79,16 @@ class Places:
 
     def similarities(self, units: Tensor) -> Tensor:
         """Cosines of unit vectors (B, K, C) to all places: (B, K, N)."""
-        return (units @ self.columns) * self.inverse[:, None]
+        if _by_place(self.columns):
+            alike = (self.columns.transpose(1, 2) @ units.transpose(1, 2)).transpose(1, 2)
+        else:
+            alike = units @ self.columns
+        return alike * self.inverse[:, None]
 
     def weighted(self, weights: Tensor) -> Tensor:
         """Sums of features by weights (B, K, N): (B, K, C)."""
+        if _by_place(self.columns):
+            return weights @ self.columns.transpose(1, 2)
         return (self.columns @ weights.transpose(1, 2)).transpose(1, 2)
 
 
@@ -93,8 +103,15 @@ def first(wrong: Tensor) -> str:
     return ", ".join(f"{word} {number}" for word, number in zip(words, wrong.nonzero()[0].tolist(), strict=True))
 
 
+def _by_place(columns: Tensor) -> bool:
+    """Whether all channels of a place lie side by side in memory, as in tokens and in channels-last maps."""
+    return columns.stride(1) == 1
+
+
 def _norms(columns: Tensor) -> Tensor:
     """(B, C, N) → (B, N), with a gradient of zero at zero; by parts, so that squares stay in the processor's cache."""
+    if _by_place(columns):
+        return torch.linalg.vector_norm(columns, dim=1)
     squares = torch.stack([part.square().sum(dim=1) for part in columns.split(CHANNELS, dim=1)]).sum(dim=0)
     zero = squares == 0
     return torch.where(zero, 0, squares.where(~zero, 1).sqrt())

@@ -109,9 +109,10 @@ def _by_place(columns: Tensor) -> bool:
 
 
 def _norms(columns: Tensor) -> Tensor:
-    """(B, C, N) → (B, N), with a gradient of zero at zero; by parts, so that squares stay in the processor's cache."""
+    """(B, C, N) → (B, N), with a gradient of zero at zero; of columns squares are made by parts that stay in cache."""
     if _by_place(columns):
-        return torch.linalg.vector_norm(columns, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(columns, dim=1)
+        return norms
     squares = torch.stack([part.square().sum(dim=1) for part in columns.split(CHANNELS, dim=1)]).sum(dim=0)
     zero = squares == 0
     return torch.where(zero, 0, squares.where(~zero, 1).sqrt())

@@ -19,7 +19,7 @@ from study_brnpa_crossed import (
     values_of,
 )
 from study_brnpa_measures import AREA, BOXED, called
-from study_brnpa_table_maps import other_methods, removal, sparsity
+from study_brnpa_table_maps import other_methods, removal, significance, sparsity
 from study_brnpa_table_ranks import heads, mirrored, parts
 
 MARGIN = -0.03
@@ -38,6 +38,7 @@ def document(study: Study) -> str:
         parts(study),
         mirrored(study),
         other_methods(study),
+        significance(study),
         ablations(study),
         boxes(study),
     )

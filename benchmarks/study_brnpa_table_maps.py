@@ -10,6 +10,8 @@ from study_brnpa_cases import STUDENT, TEACHER, Study
 from study_brnpa_crossed import Get, as_difference, crossed, in_numbers, line, right, table, values_of
 from study_brnpa_measures import OTHERS, called, judged_by, of_ranks, sparse
 
+from regard.statistics import ALPHA, WelchDifference, welch
+
 RANKS = (1, "mean")
 
 
@@ -73,6 +75,31 @@ def other_methods(study: Study) -> list[str]:
         if cells[0]:
             lines.append(line(name, judge, crossed(found).photos, *cells))
     return table("(e) Other methods", columns, lines)
+
+
+def significance(study: Study) -> list[str]:
+    """Claim (e) as it was published: of every two methods the difference of means over photos, by Welch's test.
+
+    A photo's number is its mean over seeds.
+    """
+    lines, get = [], _relative("deletion")
+    found = {name: _over_seeds(values_of(study, judged_by(judge, name), get)) for name, judge in _methods()}
+    known = {name: values for name, values in found.items() if not np.isnan(values).all()}
+    for name, values in known.items():
+        tests = [None if other == name else welch(values, against) for other, against in known.items()]
+        lines.append(line(name, *("" if test is None else _with_mark(test) for test in tests)))
+    return table("(e) Deletion of the row's map less the column's, Welch's test", ["map", *known], lines)
+
+
+def _over_seeds(values: np.ndarray) -> list[float]:
+    """The mean of each photo's numbers (seeds, photos), NaN where it has none."""
+    known = ~np.isnan(values)
+    sums = np.where(known, values, 0).sum(axis=0)
+    return [total / count if count else np.nan for total, count in zip(sums, known.sum(axis=0), strict=True)]
+
+
+def _with_mark(test: WelchDifference) -> str:
+    return f"{test.mean:+.3f}{' ●' if test.p_value < ALPHA else ''}"
 
 
 def _methods() -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from regard import statistics
 from regard.errors import MetricError
-from regard.statistics import T_QUANTILES, holm, interval, over_seeds, paired, paired_over_seeds
+from regard.statistics import T_QUANTILES, holm, interval, over_seeds, paired, paired_over_seeds, welch
 
 NAN = math.nan
 numbers = st.floats(-100, 100, allow_subnormal=False)
@@ -260,3 +260,31 @@ def test_differences_over_seeds_are_paired_and_have_the_p_value_of_all_flips():
     assert found.interval == pytest.approx((3 - half, 3 + half))
     with pytest.raises(MetricError, match="same"):
         paired_over_seeds([1.0], [1.0, 2.0])
+
+
+@given(st.lists(numbers, min_size=2, max_size=20), st.lists(numbers, min_size=2, max_size=20))
+def test_welch_s_test_is_scipy_s(one, two):
+    found = welch(one, two)
+    assert found.mean == pytest.approx(np.mean(one) - np.mean(two), abs=1e-9)
+    if max(np.ptp(one), np.ptp(two)) < 1e-3:  # all but alike: what is left is rounding
+        return
+    other = stats.ttest_ind(one, two, equal_var=False)
+    assert (found.statistic, found.freedom, found.p_value) == pytest.approx(
+        (other.statistic, other.df, other.pvalue), rel=1e-6, abs=1e-9
+    )
+
+
+def test_welch_s_test_of_numbers_worked_by_hand():
+    # means 2 and 6, u = 1 / 3, v = 4 / 3: t = −4 / √(5/3), ν = (5/3)² / ((1/9 + 16/9) / 2) = 50 / 17
+    found = welch([1.0, 2.0, NAN, 3.0], [4.0, 6.0, 8.0])
+    assert (found.mean, found.statistic) == pytest.approx((-4, -4 / math.sqrt(5 / 3)))
+    assert found.freedom == pytest.approx(50 / 17)
+    swapped = welch([4.0, 6.0, 8.0], [1.0, 2.0, 3.0])
+    assert (swapped.mean, swapped.p_value) == pytest.approx((4, found.p_value))
+
+
+@pytest.mark.parametrize(("one", "two"), [([1.0], [2.0, 3.0]), ([], [1.0, 2.0]), ([1.0, 1.0], [2.0, 2.0])])
+def test_welch_s_test_says_nothing_of_single_values_or_where_none_differs(one, two):
+    found = welch(one, two)
+    assert math.isnan(found.p_value)
+    assert math.isnan(found.statistic)

@@ -189,3 +189,19 @@ def test_a_student_is_not_inferior_where_the_whole_interval_lies_above_the_margi
     line = benchmarks["table"].not_inferior(study)[4]
     assert line.startswith(f"| all sets | 20 | 2 | {-100 * wrong / 20:+.1f}")
     assert line.endswith(f"| {shown} |")
+
+
+def test_welch_s_test_takes_the_mean_over_seeds_of_each_photo_and_marks_what_is_no_chance(benchmarks, tmp_path):
+    cases, maps = benchmarks["cases"], benchmarks["table_maps"]
+    (tmp_path / SET).mkdir()
+    lines = ["file,name,split", *(f"{number}.png,a,test" for number in range(4))]
+    (tmp_path / SET / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    study = cases.Study(tmp_path, tmp_path, tmp_path, range(2), (SET,))
+    judged_by = benchmarks["measures"].judged_by
+    for name, values in (("Grad-CAM", [0.1, 0.2, 0.3, 0.4]), ("random", [0.7, 0.8, 0.9, 1.0])):
+        for seed, shift in enumerate((-0.05, 0.05)):
+            row = {"deletion": [value + shift for value in values[:3]] + [np.nan], "clean": [1.0] * 4}
+            study.file(SET, judged_by("student", name), seed).write_text(json.dumps(row), encoding="utf-8")
+    said = maps.significance(study)
+    assert said[2] == "| map | Grad-CAM | random |"
+    assert said[4:6] == ["| Grad-CAM |  | -0.600 ● |", "| random | +0.600 ● |  |"]  # t = −0.6 / 0.0816, ν = 4: p 0.002

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from regard.compat import import_optional
 from regard.errors import MetricError
 
 ALPHA = 0.05
@@ -82,6 +83,23 @@ class PairedDifference(Estimate):
     p_value: float
 
 
+@dataclass(frozen=True)
+class WelchDifference:
+    """How much larger one mean is than another, by Welch's test; what cannot be told is NaN.
+
+    Attributes:
+        mean: of the first less that of the second.
+        statistic: t, the difference over its standard error.
+        freedom: ν, of the t distribution that t is compared with.
+        p_value: two-sided.
+    """
+
+    mean: float
+    statistic: float
+    freedom: float
+    p_value: float
+
+
 def interval(values: Sequence[float] | Tensor, seed: int) -> Estimate:
     """The mean of some photos' values (n,), and where 95 % of the means of n photos drawn from them lie.
 
@@ -125,6 +143,36 @@ def paired(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor, se
     )
 
 
+def welch(first: Sequence[float] | Tensor, second: Sequence[float] | Tensor) -> WelchDifference:
+    """How much larger the mean of `first` (n,) is than that of `second` (m,), which may be of other photos.
+
+        t = (x̄ − ȳ) / √(u + v) ,     u = s_x² / n ,   v = s_y² / m
+        ν = (u + v)² / (u² / (n − 1) + v² / (m − 1))
+
+    So BR-NPA's code (arXiv 2106.02566) compares scores of methods, as if their photos had nothing in common. Where
+    both are of the same photos, `paired` tells more from as many.
+
+    Args:
+        first: NaN where a photo has no value.
+        second: likewise.
+
+    Raises:
+        MetricError: a value is infinite, or values are not (n,).
+        MissingDependencyError: scipy, which has the t distribution, is not installed.
+    """
+    one, two = (found[~found.isnan()] for found in (_values(first), _values(second)))
+    mean = _mean(one) - _mean(two)
+    if min(len(one), len(two)) < 2:
+        return WelchDifference(mean, math.nan, math.nan, math.nan)
+    errors = [_variance(each) / len(each) for each in (one, two)]
+    if sum(errors) == 0:
+        return WelchDifference(mean, math.nan, math.nan, math.nan)
+    statistic = mean / math.sqrt(sum(errors))
+    freedom = sum(errors) ** 2 / sum(error**2 / (len(each) - 1) for error, each in zip(errors, (one, two), strict=True))
+    below = import_optional("scipy.special", "evaluate").stdtr(freedom, -abs(statistic))
+    return WelchDifference(mean, statistic, freedom, 2 * float(below))
+
+
 def over_seeds(values: Sequence[float] | Tensor, least: float = -math.inf, most: float = math.inf) -> Estimate:
     """The mean of a figure of n seeds (n,), and where the mean of very many lies by Student's t distribution.
 
@@ -164,9 +212,8 @@ def t_interval(values: Tensor, least: float, most: float) -> tuple[float, float]
     if len(ordered) == 0 or ordered[0] == ordered[-1]:
         return None
     mean, freedom = _mean(ordered), len(ordered) - 1
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered.tolist()) / freedom)
     quantile = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else 1.96 + 2.4 / freedom
-    half = quantile * deviation / math.sqrt(len(ordered))
+    half = quantile * math.sqrt(_variance(ordered) / len(ordered))
     return max(least, mean - half), min(most, mean + half)
 
 
@@ -229,6 +276,12 @@ def _values(values: Sequence[float] | Tensor) -> Tensor:
 
 def _mean(values: Tensor) -> float:
     return math.fsum(values.tolist()) / len(values) if len(values) else math.nan
+
+
+def _variance(values: Tensor) -> float:
+    """Of n > 1 values, with n − 1 beneath."""
+    mean = _mean(values)
+    return math.fsum((value - mean) ** 2 for value in values.tolist()) / (len(values) - 1)
 
 
 def _sign_flip_p_value(differences: Tensor, seed: int) -> float:

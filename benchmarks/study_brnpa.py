@@ -17,7 +17,7 @@ from pathlib import Path
 from measuring import put_behind
 from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, STUDENT, TEACHER, VIT, Study
 from study_brnpa_heads import FITTED, fitted_heads
-from study_brnpa_measures import BOXED, CROSSED, OTHERS, in_boxes, judged, ranks_of
+from study_brnpa_measures import BOXED, COARSENED, CROSSED, OTHERS, in_boxes, judged, ranks_of
 from study_brnpa_table import document
 
 ROWS = Path(__file__).with_name("rows") / "br-npa"
@@ -36,7 +36,7 @@ def work(study: Study) -> None:
             study.measure(of, f"ranks of {name}", seed, partial(ranks_of, study, name, of, seed))
         for name in FITTED:
             study.measure(of, f"heads of {name}", seed, partial(fitted_heads, study, name, of, seed))
-        for method in (*CROSSED, *OTHERS):
+        for method in (*CROSSED, *COARSENED, *OTHERS):
             if of in method.sets:
                 study.measure(of, method.what, seed, partial(judged, study, method, of, seed))
 

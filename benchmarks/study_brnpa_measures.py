@@ -50,6 +50,7 @@ class Method:
         others: cases whose networks it needs besides the judge's.
         photos: of a set, at most; None for all.
         sets: in which it is judged.
+        cells: the grid over whose cells maps are averaged before they are judged; None for their own.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Method:
     others: tuple[str, ...] = ()
     photos: int | None = None
     sets: tuple[str, ...] = SETS
+    cells: tuple[int, int] | None = None
 
     @property
     def what(self) -> str:
@@ -81,12 +83,18 @@ def of_ranks(case: str, rank: int | str) -> str:
     return f"{case}'s {called(rank)}"
 
 
+def coarsened(rank: int | str) -> str:
+    """The student's map with no more places than the teacher's."""
+    return f"{of_ranks(STUDENT, rank)} in cells of 7×7"
+
+
 CROSSED = tuple(
     Method(of_ranks(case, rank), judge, _ranked(case, rank), (case,))
     for judge in (TEACHER, STUDENT)
     for rank in (1, "mean")
     for case in (TEACHER, STUDENT)
 )
+COARSENED = tuple(Method(coarsened(rank), STUDENT, _ranked(STUDENT, rank), cells=COARSE) for rank in (1, "mean"))
 OTHERS = (
     Method("Grad-CAM", STUDENT, lambda networks: regard.GradCAM(networks[STUDENT])),
     Method("random", STUDENT, lambda networks: regard.Random(networks[STUDENT])),
@@ -124,7 +132,8 @@ def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
     for places in taken.nonzero()[:, 0].split(BATCH):
         pixels = judge.prepare([files[place] for place in places])
         explanation = explainer(pixels, regard.PerImage(truth[places]))
-        others = replace(explanation, classifier=judge.name, classifier_hash=judge.hash)
+        maps = explanation.maps if method.cells is None else on_grid(explanation.maps, method.cells).float()
+        others = replace(explanation, maps=maps, classifier=judge.name, classifier_hash=judge.hash)
         read = curves(judge, pixels, others, steps=STEPS)
         values = (
             read.clean,

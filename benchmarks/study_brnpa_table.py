@@ -19,7 +19,7 @@ from study_brnpa_crossed import (
     values_of,
 )
 from study_brnpa_measures import AREA, BOXED, called
-from study_brnpa_table_maps import other_methods, removal, significance, sparsity
+from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity
 from study_brnpa_table_ranks import heads, mirrored, parts
 
 MARGIN = -0.03
@@ -33,6 +33,7 @@ def document(study: Study) -> str:
         not_inferior(study),
         distilled(study),
         removal(study),
+        fineness(study),
         sparsity(study),
         heads(study),
         parts(study),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from study_brnpa_cases import STUDENT, TEACHER, Study
 from study_brnpa_crossed import Get, as_difference, crossed, in_numbers, line, right, table, values_of
-from study_brnpa_measures import OTHERS, called, judged_by, of_ranks, sparse
+from study_brnpa_measures import OTHERS, called, coarsened, judged_by, of_ranks, sparse
 
 from regard.statistics import ALPHA, WelchDifference, welch
 
@@ -38,6 +38,27 @@ def removal(study: Study) -> list[str]:
         if found.photos:
             lines.append(line(name, called(rank), found.photos, *cells))
     return table("(c) Removal and return, divided by the clean probability", columns, lines)
+
+
+def fineness(study: Study) -> list[str]:
+    """Why (c) comes out as it does: the student's own maps, and the same with only the teacher's places."""
+    columns = ["map", "photos", "seeds"]
+    columns += [f"{figure} {words}" for figure in ("deletion", "insertion") for words in ("14×14", "7×7", "14×14 less")]
+    lines = []
+    for rank in RANKS:
+        cells: list[str] = []
+        for figure in ("deletion", "insertion"):
+            fine, coarse = (
+                values_of(study, judged_by(STUDENT, name), _relative(figure))
+                for name in (of_ranks(STUDENT, rank), coarsened(rank))
+            )
+            found = crossed(fine - coarse)
+            cells += [in_numbers(crossed(fine)), in_numbers(crossed(coarse)), as_difference(found)]
+        if found.photos:
+            lines.append(line(called(rank), found.photos, found.seeds, *cells))
+    return table(
+        "(c) The student's maps, and their means over the teacher's places, judged by the student", columns, lines
+    )
 
 
 def sparsity(study: Study) -> list[str]:

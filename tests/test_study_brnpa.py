@@ -2,9 +2,11 @@
 
 import csv
 import importlib
+import itertools
 import json
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -129,6 +131,24 @@ def test_another_networks_maps_are_judged_by_the_judges_answers_to_photos_that_i
     assert [not np.isnan(value) for value in found["deletion"]] == right
     clean = torch.tensor(row["logits"]).double().softmax(1)[range(len(right)), row["truth"]].numpy()
     assert np.array(found["clean"])[right] == pytest.approx(clean[right], abs=1e-4)  # rows have five digits
+
+
+def test_maps_may_be_judged_with_fewer_places(benchmarks, study, trained, monkeypatch):
+    measures, seen = benchmarks["measures"], []
+    monkeypatch.setattr(measures, "STEPS", 2)
+    real = measures.curves
+    monkeypatch.setattr(
+        measures, "curves", lambda judge, pixels, of, **how: seen.append(of) or real(judge, pixels, of, **how)
+    )
+    own = next(method for method in measures.CROSSED if method.what == "student's rank 1 judged by student")
+    for method in (own, replace(own, cells=(2, 2))):
+        measures.judged(study, method, SET, 0)
+    fine, coarse = seen
+    side = fine.maps.shape[-1] // 2
+    assert coarse.maps.dtype == torch.float32
+    for row, column in itertools.product(range(2), repeat=2):
+        part = fine.maps[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
+        assert coarse.maps[..., row, column] == pytest.approx(part.mean(dim=(2, 3)), rel=1e-4)
 
 
 def test_a_mean_over_seeds_and_photos_has_the_interval_of_a_plain_loop(benchmarks):

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from measuring import put_behind
-from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, STUDENT, TEACHER, VIT, Study
-from study_brnpa_heads import FITTED, fitted_heads
-from study_brnpa_measures import BOXED, COARSENED, CROSSED, OTHERS, in_boxes, judged, ranks_of
+from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, VIT, Study
+from study_brnpa_heads import fitted_heads
+from study_brnpa_measures import BOXED, COARSENED, CROSSED, OTHERS, OWN, RANKED, in_boxes, judged, ranks_of
 from study_brnpa_table import document
 
 ROWS = Path(__file__).with_name("rows") / "br-npa"
@@ -29,15 +29,16 @@ def work(study: Study) -> None:
     for name in (LITE, VIT) if CLOTHING in study.sets else ():  # one process of several
         study.measure(BOXED, name, 0, partial(in_boxes, study.data, name, 4 if study.quick else None))
     for seed, of in itertools.product(study.seeds, study.sets):
-        for case in CASES:
-            if of in case.sets:
-                study.train(case, of, seed)
-        for name in (TEACHER, STUDENT):
-            study.measure(of, f"ranks of {name}", seed, partial(ranks_of, study, name, of, seed))
-        for name in FITTED:
-            study.measure(of, f"heads of {name}", seed, partial(fitted_heads, study, name, of, seed))
-        for method in (*CROSSED, *COARSENED, *OTHERS):
-            if of in method.sets:
+        trained = [case for case in CASES if of in case.sets and seed < case.seeds]
+        for case in trained:
+            study.train(case, of, seed)
+        names = {case.name for case in trained}
+        for name in RANKED:
+            if name in names:
+                study.measure(of, f"ranks of {name}", seed, partial(ranks_of, study, name, of, seed))
+                study.measure(of, f"heads of {name}", seed, partial(fitted_heads, study, name, of, seed))
+        for method in (*CROSSED, *COARSENED, *OTHERS, *OWN):
+            if of in method.sets and seed < method.seeds:
                 study.measure(of, method.what, seed, partial(judged, study, method, of, seed))
 
 

@@ -35,6 +35,7 @@ class Case:
         start: the classifier whose backbone it begins with, or the case whose network.
         teacher: the case whose answers it learns, too; none for none.
         sets: the photos.
+        seeds: of these the first, no more.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     start: str = LITE
     teacher: str = ""
     sets: tuple[str, ...] = SETS
+    seeds: int = 3
 
     def recipe(self, quick: bool) -> BRNPARecipe:
         recipe = BRNPARecipe(**self.changed)
@@ -53,31 +55,47 @@ class Case:
 
 
 TEACHER, STUDENT, PLAIN, BILINEAR, BRANCH = "teacher", "student", "plain mean", "B-CNN", "ABN"
-ALONE = "student, teacher not asked"
+ALONE, LONGER = "student, teacher not asked", "teacher, as many epochs more"
 FINE, FINE_ALONE = "14×14 from ImageNet, distilled", "14×14 from ImageNet"
 RANDOM = "random"
+ON_VIT = {TEACHER: "teacher on ViT-S", STUDENT: "student on ViT-S", ALONE: "student on ViT-S, teacher not asked"}
 FINER = {"strides": (1,), "epochs": 10}
-GOES_ON = {"strides": (1,), "epochs": 5, "rate": 3e-5}
+GOES_ON = {"epochs": 5, "rate": 3e-5}
 """Of a network that is trained already: at the default rate the cross-entropy of the photos to choose by rose."""
+FINER_ON = {**GOES_ON, "strides": (1,)}
 CLAIMED = (
     Case(TEACHER),
-    Case(STUDENT, GOES_ON, start=TEACHER, teacher=TEACHER),
-    Case(ALONE, GOES_ON, start=TEACHER),
+    Case(STUDENT, FINER_ON, start=TEACHER, teacher=TEACHER),
+    Case(ALONE, FINER_ON, start=TEACHER),
+    Case(LONGER, GOES_ON, start=TEACHER),
     Case(FINE, FINER, teacher=TEACHER, sets=(CLOTHING,)),
     Case(FINE_ALONE, FINER, sets=(CLOTHING,)),
 )
+ABLATED = {
+    "no refining": {"refine": False},
+    RANDOM: {"select": "random"},
+    "random, no refining": {"select": "random", "refine": False},
+}
 COMPARED = (
     Case(PLAIN, {"pooling": "mean"}),
-    Case("no refining", {"refine": False}),
-    Case(RANDOM, {"select": "random"}),
-    Case(BILINEAR, {"pooling": "bilinear"}),
+    *(Case(name, changed, sets=SETS if len(changed) == 1 else (CLOTHING,)) for name, changed in ABLATED.items()),
+    Case(BILINEAR, {"pooling": "bilinear", "head_rate": 1.0}),
     Case(BRANCH, {"pooling": "branch"}, sets=(CLOTHING,)),
     Case("K = 1", {"count": 1}, sets=(CLOTHING,)),
-    Case("random, no refining", {"select": "random", "refine": False}, sets=(CLOTHING,)),
-    Case("plain mean, student", {**GOES_ON, "pooling": "mean"}, start=PLAIN, teacher=PLAIN, sets=(CLOTHING,)),
+    Case("plain mean, student", {**FINER_ON, "pooling": "mean"}, start=PLAIN, teacher=PLAIN, sets=(CLOTHING,)),
+    *(
+        Case(f"{name}, {FINE}", {**FINER, **changed}, teacher=TEACHER, sets=(CLOTHING,))
+        for name, changed in ABLATED.items()
+    ),
 )
-TRANSFORMER = Case("teacher on ViT-S", start=VIT, sets=(CLOTHING,))
-CASES = (*CLAIMED, *COMPARED, TRANSFORMER)
+TRANSFORMER = (
+    Case(ON_VIT[TEACHER], start=VIT, sets=(CLOTHING,)),
+    *(
+        Case(ON_VIT[name], {**GOES_ON, "strides": (8,)}, ON_VIT[TEACHER], teacher, (CLOTHING,), seeds=1)
+        for name, teacher in ((STUDENT, ON_VIT[TEACHER]), (ALONE, ""))
+    ),
+)
+CASES = (*CLAIMED, *COMPARED, *TRANSFORMER)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,11 @@ def right_by(logits: Sequence[Sequence[float]], row: Row) -> list[float]:
     return [float(said == true) for said, true in zip(np.argmax(logits, axis=1), row["truth"], strict=True)]
 
 
+def relative(figure: str) -> Get:
+    """Of a map that was judged: an area, divided by the probability of the whole photo."""
+    return lambda row: (np.array(row[figure]) / np.array(row["clean"])).tolist()
+
+
 def true_probability(logits: np.ndarray, truth: Sequence[int]) -> np.ndarray:
     """The true class's softmax probability, (photos,), of logits (photos, classes)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study_brnpa_cases import RANDOM, STUDENT, TEACHER, Study
+from study_brnpa_cases import Study
 from torch import Tensor
 
 from regard.images import Photo
@@ -25,7 +25,6 @@ from regard.training.head.scaling import Scaling
 from regard.training.parts import parted
 from regard.training.targets import answers_of
 
-FITTED = (TEACHER, STUDENT, RANDOM)
 SUBSETS = (*PAPER_HEADS, (1, 2, 3))
 CHOOSING = 0.2
 """Share of the photos to learn from that chooses the penalty: the photos by which `fit_brnpa` chose the epoch."""

@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study_brnpa_cases import BILINEAR, BRANCH, CLOTHING, LITE, SETS, STUDENT, TEACHER, VIT, Study
+from study_brnpa_cases import (
+    BILINEAR,
+    BRANCH,
+    CASES,
+    CLOTHING,
+    LITE,
+    ON_VIT,
+    RANDOM,
+    SETS,
+    STUDENT,
+    TEACHER,
+    VIT,
+    Study,
+)
 from study_tame import listed
 from torch import Tensor
 
@@ -28,12 +41,15 @@ from regard.models.brnpa import BRNPAClassifier
 
 BATCH = 10
 STEPS, SHARE = 16, 0.5
-MASKS, MASKED = 200, 20
-"""Of RISE: masks a photo, and photos a set, spread evenly over the classes."""
+MASKS, FEW = 200, 20
+"""Masks a photo of RISE; photos of a set, spread evenly over the classes, where a pass is dear."""
 COARSE = (7, 7)
 """The teacher's grid."""
 BOXED, AREA = "imagenette-224", "area of the boxes"
-FIGURES = ("clean", "deletion", "insertion", "drop")
+FIGURES = ("clean", "deletion", "insertion", "drop", "1/ρ", "Gini")
+
+RANKED = (TEACHER, STUDENT, RANDOM, ON_VIT[TEACHER], ON_VIT[STUDENT])
+"""Cases whose ranks are looked at; those of "random" mean nothing, and say what chance is."""
 
 Columns = dict[str, Any]
 Explained = Callable[[Mapping[str, BRNPAClassifier]], regard.Explainer]
@@ -51,6 +67,7 @@ class Method:
         photos: of a set, at most; None for all.
         sets: in which it is judged.
         cells: the grid over whose cells maps are averaged before they are judged; None for their own.
+        seeds: of these the first, no more.
     """
 
     name: str
@@ -60,6 +77,7 @@ class Method:
     photos: int | None = None
     sets: tuple[str, ...] = SETS
     cells: tuple[int, int] | None = None
+    seeds: int = 3
 
     @property
     def what(self) -> str:
@@ -75,6 +93,11 @@ def _ranked(case: str, rank: int | str) -> Explained:
     return lambda networks: BRNPA(networks[case], rank=rank)
 
 
+def own_map(case: str) -> str:
+    """What a training's own map is called, where a network has one or is judged by one alone."""
+    return f"{case}'s own" if case in (BILINEAR, BRANCH) else of_ranks(case, "mean")
+
+
 def called(rank: int | str) -> str:
     return "mean of ranks" if rank == "mean" else f"rank {rank}"
 
@@ -88,27 +111,43 @@ def coarsened(rank: int | str) -> str:
     return f"{of_ranks(STUDENT, rank)} in cells of 7×7"
 
 
-CROSSED = tuple(
-    Method(of_ranks(case, rank), judge, _ranked(case, rank), (case,))
-    for judge in (TEACHER, STUDENT)
-    for rank in (1, "mean")
-    for case in (TEACHER, STUDENT)
+def _crossed(teacher: str, student: str, **how: Any) -> tuple[Method, ...]:
+    """Both networks' maps, each judged by both."""
+    return tuple(
+        Method(of_ranks(case, rank), judge, _ranked(case, rank), (case,), **how)
+        for judge in (teacher, student)
+        for rank in (1, "mean")
+        for case in (teacher, student)
+    )
+
+
+CROSSED = (
+    *_crossed(TEACHER, STUDENT),
+    *_crossed(ON_VIT[TEACHER], ON_VIT[STUDENT], photos=FEW, sets=(CLOTHING,), seeds=1),
 )
 COARSENED = tuple(Method(coarsened(rank), STUDENT, _ranked(STUDENT, rank), cells=COARSE) for rank in (1, "mean"))
 OTHERS = (
     Method("Grad-CAM", STUDENT, lambda networks: regard.GradCAM(networks[STUDENT])),
     Method("random", STUDENT, lambda networks: regard.Random(networks[STUDENT])),
     Method("centre", STUDENT, lambda networks: regard.Centre(networks[STUDENT])),
-    Method("B-CNN's own", BILINEAR, _ranked(BILINEAR, "mean")),
-    Method("ABN's own", BRANCH, _ranked(BRANCH, 1), sets=(CLOTHING,)),
+    Method(own_map(BILINEAR), BILINEAR, _ranked(BILINEAR, "mean")),
+    Method(own_map(BRANCH), BRANCH, _ranked(BRANCH, 1), sets=(CLOTHING,)),
     Method(
         "RISE",
         STUDENT,
         lambda networks: regard.RISE(networks[STUDENT], samples=MASKS),
-        photos=MASKED,
+        photos=FEW,
         sets=(CLOTHING,),
     ),
 )
+
+
+OWN = tuple(
+    Method(own_map(case.name), case.name, _ranked(case.name, "mean"), sets=(CLOTHING,))
+    for case in CASES
+    if case.name not in (TEACHER, STUDENT, BILINEAR, BRANCH, *ON_VIT.values())
+)
+"""The maps of all other trainings, each judged by its own network."""
 
 
 def examined(study: Study, of: str, seed: int, case: str) -> tuple[list[Path], Tensor, Tensor]:
@@ -122,7 +161,8 @@ def examined(study: Study, of: str, seed: int, case: str) -> tuple[list[Path], T
 def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
     """How the judge's probability of the true class fares; NaN of photos that it is wrong about, or were not taken.
 
-    Deletion and insertion are areas under curves of the probability; drop is the share lost where half is shown.
+    Deletion and insertion are areas under curves of the probability; drop is the share lost where half is shown. 1/ρ
+    and Gini are the map's, on the grid on which it is judged.
     """
     networks = {case: study.network(case, of, seed) for case in (method.judge, *method.others)}
     explainer, judge = method.explainer(networks), networks[method.judge]
@@ -140,6 +180,8 @@ def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
             read.area("deletion"),
             read.area("insertion"),
             average_drop(read.clean, read.retained[SHARE]),
+            inverse_rho(maps),
+            gini(maps),
         )
         for name, value in zip(FIGURES, values, strict=True):
             for place, number in zip(places.tolist(), value[:, 0].tolist(), strict=True):
@@ -148,11 +190,12 @@ def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
 
 
 def ranks_of(study: Study, case: str, of: str, seed: int) -> Columns:
-    """What each rank adds to each logit, what becomes of ranks when a photo is mirrored, and how sparse maps are.
+    """What each rank adds to each logit, what becomes of ranks when a photo is changed, and how sparse maps are.
 
     truth: the true classes, (photos,).
     parts: (photos, classes, K); the logits are their sums.
-    places, mirrored: (photos, K), a row and a column each, of the photo and of the mirrored one, mirrored back.
+    places: (photos, K), a row and a column each.
+    mirrored, moved, paled: likewise, of the changed photo (see `CHANGES`), moved back where the change moved them.
     correlation: (photos, K), of a rank's map and the mirrored photo's, mirrored back.
     grid: of the maps.
     sparsity: by map and measure, (photos,).
@@ -171,7 +214,8 @@ def ranks_of(study: Study, case: str, of: str, seed: int) -> Columns:
         assert shown.ranks.shares is not None
         found["parts"] += shown.ranks.shares.tolist()
         found["places"] += _places(network, pixels).tolist()
-        found["mirrored"] += _mirrored(_places(network, pixels.flip(3)), network.grid[1]).tolist()
+        for name, (change, back) in CHANGES.items():
+            found[name] += back(_places(network, change(pixels)), network.grid[1]).tolist()
         found["correlation"] += rank_correlation(shown.ranks.maps, mirrored.ranks.maps.flip(3)).tolist()
         for name, maps in ((called(1), shown.ranks.maps[:, 0]), (called("mean"), shown.ranks.maps.mean(dim=1))):
             for grid, sized in (("own", maps), ("7×7", on_grid(maps, COARSE))):
@@ -195,6 +239,24 @@ def _places(network: BRNPAClassifier, pixels: Tensor) -> Tensor:
 
 def _mirrored(places: Tensor, across: int) -> Tensor:
     return torch.stack([places[..., 0], across - 1 - places[..., 1]], dim=-1)
+
+
+def _moved(pixels: Tensor) -> Tensor:
+    """A cell of the teacher's grid to the right; the first column of pixels fills what is new."""
+    step = pixels.shape[3] // COARSE[1]
+    return torch.cat([pixels[..., :1].expand(-1, -1, -1, step), pixels[..., :-step]], dim=3)
+
+
+def _moved_back(places: Tensor, across: int) -> Tensor:
+    return torch.stack([places[..., 0], places[..., 1] - across // COARSE[1]], dim=-1)
+
+
+CHANGES: Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, int], Tensor]]] = {
+    "mirrored": (lambda pixels: pixels.flip(3), _mirrored),
+    "moved": (_moved, _moved_back),
+    "paled": (lambda pixels: 0.6 * pixels, lambda places, _: places),
+}
+"""What is done to prepared pixels, whose zero is the mean colour; how places are brought back, by the grid's width."""
 
 
 def _spread(count: int, taken: int | None) -> Tensor:

@@ -6,38 +6,44 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from study_brnpa_cases import STUDENT, TEACHER, Study
-from study_brnpa_crossed import Get, as_difference, crossed, in_numbers, line, right, table, values_of
+from study_brnpa_cases import ON_VIT, STUDENT, TEACHER, Study
+from study_brnpa_crossed import as_difference, crossed, in_numbers, line, relative, right, table, values_of
 from study_brnpa_measures import OTHERS, called, coarsened, judged_by, of_ranks, sparse
 
-from regard.statistics import ALPHA, WelchDifference, welch
+from regard.statistics import ALPHA, welch
 
 RANKS = (1, "mean")
 
 
 def removal(study: Study) -> list[str]:
     """Claim (c): areas under curves, divided by the clean probability, of photos that both networks get right."""
-    both = np.where(values_of(study, TEACHER, right) * values_of(study, STUDENT, right) == 1, 1.0, np.nan)
+    columns = ["networks", "each map judged by", "map", "photos", *_compared("deletion"), *_compared("insertion")]
+    lines = _removal(study, "EfficientNet-Lite0", TEACHER, STUDENT)
+    lines += _removal(study, "ViT-S", ON_VIT[TEACHER], ON_VIT[STUDENT])
+    return table("(c) Removal and return, divided by the clean probability", columns, lines)
+
+
+def _removal(study: Study, networks: str, teacher: str, student: str) -> list[str]:
+    both = np.where(values_of(study, teacher, right) * values_of(study, student, right) == 1, 1.0, np.nan)
     judges = {
-        "its own network": (TEACHER, STUDENT),
-        "the teacher": (TEACHER, TEACHER),
-        "the student": (STUDENT, STUDENT),
-        "the other network": (STUDENT, TEACHER),
+        "its own network": (teacher, student),
+        "the teacher": (teacher, teacher),
+        "the student": (student, student),
+        "the other network": (student, teacher),
     }
-    columns = ["each map judged by", "map", "photos", *_compared("deletion"), *_compared("insertion")]
     lines = []
     for (name, (of_teacher, of_student)), rank in itertools.product(judges.items(), RANKS):
         cells: list[str] = []
         for figure in ("deletion", "insertion"):
             low, high = (
-                both * values_of(study, judged_by(judge, of_ranks(case, rank)), _relative(figure))
-                for case, judge in ((TEACHER, of_teacher), (STUDENT, of_student))
+                both * values_of(study, judged_by(judge, of_ranks(case, rank)), relative(figure))
+                for case, judge in ((teacher, of_teacher), (student, of_student))
             )
             found = crossed(high - low)
             cells += [in_numbers(crossed(low)), in_numbers(crossed(high)), as_difference(found)]
         if found.photos:
-            lines.append(line(name, called(rank), found.photos, *cells))
-    return table("(c) Removal and return, divided by the clean probability", columns, lines)
+            lines.append(line(networks, name, called(rank), found.photos, *cells))
+    return lines
 
 
 def fineness(study: Study) -> list[str]:
@@ -49,7 +55,7 @@ def fineness(study: Study) -> list[str]:
         cells: list[str] = []
         for figure in ("deletion", "insertion"):
             fine, coarse = (
-                values_of(study, judged_by(STUDENT, name), _relative(figure))
+                values_of(study, judged_by(STUDENT, name), relative(figure))
                 for name in (of_ranks(STUDENT, rank), coarsened(rank))
             )
             found = crossed(fine - coarse)
@@ -86,7 +92,7 @@ def other_methods(study: Study) -> list[str]:
     lines = []
     for name, judge in _methods():
         cells = []
-        for get in (_relative("deletion"), _relative("insertion"), lambda row: row["drop"]):
+        for get in (relative("deletion"), relative("insertion"), lambda row: row["drop"]):
             found = values_of(study, judged_by(judge, name), get)
             cells.append(in_numbers(crossed(found)))
             cells += [
@@ -101,36 +107,34 @@ def other_methods(study: Study) -> list[str]:
 def significance(study: Study) -> list[str]:
     """Claim (e) as it was published: of every two methods the difference of means over photos, by Welch's test.
 
-    A photo's number is its mean over seeds.
+    Of the photos that both have; a photo's number is its mean over seeds.
     """
-    lines, get = [], _relative("deletion")
+    lines, get = [], relative("deletion")
     found = {name: _over_seeds(values_of(study, judged_by(judge, name), get)) for name, judge in _methods()}
     known = {name: values for name, values in found.items() if not np.isnan(values).all()}
     for name, values in known.items():
-        tests = [None if other == name else welch(values, against) for other, against in known.items()]
-        lines.append(line(name, *("" if test is None else _with_mark(test) for test in tests)))
+        cells = ("" if other == name else _tested(values, against) for other, against in known.items())
+        lines.append(line(name, *cells))
     return table("(e) Deletion of the row's map less the column's, Welch's test", ["map", *known], lines)
 
 
-def _over_seeds(values: np.ndarray) -> list[float]:
+def _over_seeds(values: np.ndarray) -> np.ndarray:
     """The mean of each photo's numbers (seeds, photos), NaN where it has none."""
     known = ~np.isnan(values)
-    sums = np.where(known, values, 0).sum(axis=0)
-    return [total / count if count else np.nan for total, count in zip(sums, known.sum(axis=0), strict=True)]
+    counts = known.sum(axis=0)
+    return np.where(counts > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
-def _with_mark(test: WelchDifference) -> str:
-    return f"{test.mean:+.3f}{' ●' if test.p_value < ALPHA else ''}"
+def _tested(values: np.ndarray, against: np.ndarray) -> str:
+    both = ~np.isnan(values - against)
+    test = welch(values[both].tolist(), against[both].tolist())
+    return f"{test.mean:+.3f}{' ●' if test.p_value < ALPHA else ''} ({both.sum()})" if both.any() else ""
 
 
 def _methods() -> Iterator[tuple[str, str]]:
     """Name and judge of all rows of claim (e)."""
     yield from ((of_ranks(STUDENT, rank), STUDENT) for rank in RANKS)
     yield from ((method.name, method.judge) for method in OTHERS)
-
-
-def _relative(figure: str) -> Get:
-    return lambda row: (np.array(row[figure]) / np.array(row["clean"])).tolist()
 
 
 def _compared(figure: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-from study_brnpa_cases import CASES, STUDENT, TEACHER, Study
+from study_brnpa_cases import CASES, Study
 from study_brnpa_crossed import (
     Get,
     Row,
@@ -23,22 +23,23 @@ from study_brnpa_crossed import (
     true_probability,
     values_of,
 )
-from study_brnpa_heads import FITTED, SUBSETS
-from study_brnpa_measures import COARSE
+from study_brnpa_heads import SUBSETS
+from study_brnpa_measures import CHANGES, COARSE, RANKED
 
 from regard.training.brnpa.classification import called
 from regard.training.brnpa.recipe import PAPER_HEADS
 
 RANKS = (1, 2, 3)
-ORDERED = (TEACHER, STUDENT)
+ANOTHER = "another photo"
+"""The one before it in the list: what chance, and the middle of photos, give."""
 
 
 def heads(study: Study) -> list[str]:
     """What linear heads of some ranks alone get right: those fitted afterwards, then those that learnt beside."""
-    columns = ["heads", "network", "seeds", *(f"ranks {called(ranks)}, %" for ranks in SUBSETS)]
+    columns = ["heads", "network", "photos", "seeds", *(f"ranks {called(ranks)}, %" for ranks in SUBSETS)]
     columns += ["1 less 2, points", "2 less 3", "1 less 3"]
     lines = []
-    for case in FITTED:
+    for case in RANKED:
         found = {called(ranks): values_of(study, f"heads of {case}", _by_head(called(ranks))) for ranks in SUBSETS}
         lines += _of_heads("fitted afterwards", case, found)
     for case in CASES:
@@ -56,7 +57,7 @@ def _of_heads(kind: str, name: str, found: Mapping[str, np.ndarray]) -> list[str
     first, *others = (crossed(found[called(ranks)]) for ranks in SUBSETS)
     less = (in_points(crossed(found[one] - found[other])) for one, other in ("12", "23", "13"))
     shares = map(in_percent, (first, *others))
-    return [line(kind, name, first.seeds, *shares, *less)] if first.photos else []
+    return [line(kind, name, first.photos, first.seeds, *shares, *less)] if first.photos else []
 
 
 def parts(study: Study) -> list[str]:
@@ -72,7 +73,7 @@ def parts(study: Study) -> list[str]:
         "less rank 1's",
     ]
     lines = []
-    for case, rank in itertools.product(ORDERED, RANKS):
+    for case, rank in itertools.product(RANKED, RANKS):
         read = partial(values_of, study, f"ranks of {case}")
         added, above = read(_added(rank)), read(_above(rank))
         if (found := crossed(above)).photos:
@@ -91,16 +92,19 @@ def parts(study: Study) -> list[str]:
     return table("(d) What a rank adds, and what is lost without it", columns, lines)
 
 
-def mirrored(study: Study) -> list[str]:
-    columns = ["network", "rank", "photos", "same place, %", "same cell of 7×7, %", "correlation of maps"]
+def changed(study: Study) -> list[str]:
+    """Stability: the same place in a changed photo, beside the places of another photo."""
+    columns = ["network", "rank", "photos"]
+    columns += [f"{name}: same {what}, %" for name in (*CHANGES, ANOTHER) for what in ("place", "cell of 7×7")]
+    columns += ["mirrored: correlation of maps"]
     lines = []
-    for case, rank in itertools.product(ORDERED, RANKS):
+    for case, rank in itertools.product(RANKED, RANKS):
         read = partial(values_of, study, f"ranks of {case}")
-        same, near, alike = read(_same(rank)), read(_same(rank, COARSE)), read(_correlation(rank))
-        if (found := crossed(same)).photos:
-            said = in_percent(found), in_percent(crossed(near)), in_numbers(crossed(alike))
-            lines.append(line(case, rank, found.photos, *said))
-    return table("(d) Ranks of the photo and of the mirrored one", columns, lines)
+        found = [read(_same(rank, name, grid)) for name in (*CHANGES, ANOTHER) for grid in (None, COARSE)]
+        if (first := crossed(found[0])).photos:
+            said = (in_percent(crossed(each)) for each in found)
+            lines.append(line(case, rank, first.photos, *said, in_numbers(crossed(read(_correlation(rank))))))
+    return table("(d) Ranks of the photo and of the changed one", columns, lines)
 
 
 def _by_head(ranks: str) -> Get:
@@ -148,13 +152,21 @@ def _lost(rank: int) -> Get:
     return get
 
 
-def _same(rank: int, grid: tuple[int, int] | None = None) -> Get:
-    """1 where the mirrored photo has its representative in the same place, or in the same cell of a coarser grid."""
+def _same(rank: int, name: str, grid: tuple[int, int] | None = None) -> Get:
+    """1 where the changed photo has its representative in the same place, or in the same cell of a coarser grid.
+
+    NaN where the photo's own is moved out of the frame.
+    """
 
     def get(row: Row) -> list[float]:
-        own = np.array(row["grid"])
-        cells = [np.array(row[name])[:, rank - 1] * np.array(grid or own) // own for name in ("places", "mirrored")]
-        return (cells[0] == cells[1]).all(axis=1).astype(float).tolist()
+        own, down_across = np.array(row["places"])[:, rank - 1], np.array(row["grid"])
+        other = np.roll(own, 1, axis=0) if name == ANOTHER else np.array(row[name])[:, rank - 1]
+        cells = [each * np.array(grid or down_across) // down_across for each in (own, other)]
+        same = (cells[0] == cells[1]).all(axis=1).astype(float)
+        gone = (
+            own[:, 1] + down_across[1] // COARSE[1] >= down_across[1] if name == "moved" else np.zeros(len(own), bool)
+        )
+        return np.where(gone, np.nan, same).tolist()
 
     return get
 

@@ -189,8 +189,19 @@ def test_without_a_rank_its_part_of_every_logit_is_gone(benchmarks):
 def test_places_are_the_same_in_a_coarser_grid_where_they_share_a_cell(benchmarks):
     ranks = benchmarks["table_ranks"]
     row = {"grid": [14, 14], "places": [[[0, 13]], [[2, 5]], [[2, 5]]], "mirrored": [[[1, 12]], [[2, 5]], [[2, 6]]]}
-    assert ranks._same(1)(row) == [0, 1, 0]
-    assert ranks._same(1, (7, 7))(row) == [1, 1, 0]
+    assert ranks._same(1, "mirrored")(row) == [0, 1, 0]
+    assert ranks._same(1, "mirrored", (7, 7))(row) == [1, 1, 0]
+    assert ranks._same(1, ranks.ANOTHER)(row) == [0, 0, 1]
+    moved = ranks._same(1, "moved")({**row, "moved": [[[0, 11]], [[2, 5]], [[2, 4]]]})
+    assert np.isnan(moved[0])  # its own place is moved out of the frame
+    assert moved[1:] == [1, 0]
+
+
+def test_a_moved_photo_has_its_places_where_they_were_once_they_are_moved_back(benchmarks):
+    move, back = benchmarks["measures"].CHANGES["moved"]
+    pixels = torch.arange(28.0).expand(1, 3, 28, 28)
+    assert move(pixels)[0, 0, 0].tolist() == [0.0] * 4 + [*range(24)]
+    assert back(torch.tensor([[[3, 5]]]), 14).tolist() == [[[3, 3]]]  # a cell of 7 is two of 14
 
 
 @pytest.mark.parametrize(
@@ -207,7 +218,7 @@ def test_a_student_is_not_inferior_where_the_whole_interval_lies_above_the_margi
             logits = [[1, 0] if number < mistakes else [0, 1] for number in range(20)]
             study.file(SET, name, seed).write_text(json.dumps({"truth": [1] * 20, "logits": logits}), encoding="utf-8")
     line = benchmarks["table"].not_inferior(study)[4]
-    assert line.startswith(f"| all sets | 20 | 2 | {-100 * wrong / 20:+.1f}")
+    assert line.startswith(f"| teacher | all sets | 20 | 2 | {-100 * wrong / 20:+.1f}")
     assert line.endswith(f"| {shown} |")
 
 
@@ -224,4 +235,7 @@ def test_welch_s_test_takes_the_mean_over_seeds_of_each_photo_and_marks_what_is_
             study.file(SET, judged_by("student", name), seed).write_text(json.dumps(row), encoding="utf-8")
     said = maps.significance(study)
     assert said[2] == "| map | Grad-CAM | random |"
-    assert said[4:6] == ["| Grad-CAM |  | -0.600 ● |", "| random | +0.600 ● |  |"]  # t = −0.6 / 0.0816, ν = 4: p 0.002
+    assert said[4:6] == [
+        "| Grad-CAM |  | -0.600 ● (3) |",
+        "| random | +0.600 ● (3) |  |",
+    ]  # t = −0.6 / 0.0816, ν = 4: p 0.002

@@ -304,3 +304,19 @@ def test_even_norms_are_warned_of_and_uneven_ones_are_not():
         warnings.simplefilter("error")
         norm_variation(torch.eye(2)[None] * torch.tensor([1.0, 1.23])[:, None])  # 0.115 of 1.115
         norm_variation(drawn(2, 20, 30) * torch.arange(1, 21)[:, None])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**16))
+def test_the_published_epsilon_changes_hardly_anything(seed):
+    """The published code adds 1e-5 to every norm, and leaves what is left below zero (papers/brnpa.md, check 3)."""
+    features = 20 * drawn(1, 6, 8, seed=seed) + 4  # norms of about 40, as those of a network's last features
+    places = features[0]
+    norms = places.norm(dim=1)
+    units, left, vectors = places / (norms + 1e-5)[:, None], norms, []
+    for _ in range(3):
+        alike = units @ units[left.argmax()]
+        vectors.append((alike / alike.sum()) @ places)
+        left = left * (1 - alike)
+    found = representative_pooling(features, 3).vectors[0]
+    torch.testing.assert_close(found, torch.stack(vectors), rtol=1e-6, atol=0)

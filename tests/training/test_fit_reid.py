@@ -93,6 +93,8 @@ def test_the_start_and_the_teacher_stay_as_they_are_and_a_student_is_finer(train
     begun, before = start(), (teacher.hash_anew(), start().hash)
     fit_reid(begun, SEEN, recipe=recipe_of(epochs=1))
     student = fit_reid(teacher, SEEN, teacher=teacher, recipe=recipe_of(epochs=1, strides=(1,)))
+    assert trained[0].taught is None
+    assert student.taught == trained[0].found
     assert (teacher.hash_anew(), begun.hash_anew()) == before
     assert student.classifier.grid == (16, 8)
     assert teacher.grid == (8, 4)
@@ -145,7 +147,7 @@ def test_the_run_has_a_row_a_query_and_is_read_back(trained):
         start(), SEEN, recipe=RECIPE, seed=3, run=folder, tracked=lambda *_: pytest.fail("it is trained again")
     )
     assert bits(again.classifier.network) == bits(done.classifier.network)
-    assert (again.found, again.before) == (done.found, done.before)
+    assert (again.found, again.before, again.taught) == (done.found, done.before, None)
     with pytest.raises(RunError):
         fit_reid(start(), SEEN, recipe=RECIPE, seed=4, run=folder)
 

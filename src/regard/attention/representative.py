@@ -71,9 +71,10 @@ def representative_pooling(
             s_{k+1} = s_k · (1 − σ_k), between 0 and 1
 
     A place of a norm at most `NEGLIGIBLE` times the picture's largest is as one of zero: it resembles nothing and has
-    no weight and no gradient, in place of the paper's 1e-5 added to every norm. Where nothing is left of any place, or
-    the place taken is zero, weights are as computed, uniform where they cannot be, and `valid` is False. Gradients
-    flow through similarities and features, not through the choice of places. Ties are taken in row-major order.
+    no weight ("softmax" gives it that of a similarity of 0) and no gradient, in place of the paper's 1e-5 added to
+    every norm. Where nothing is left of any place, or the place taken is zero, weights are as computed, uniform where
+    they cannot be, and `valid` is False. Gradients flow through similarities and features, not through the choice of
+    places. Ties are taken in row-major order.
 
     Sums are in float32 at least, also under autocast. Features are copied only where they must be cast; K + 2 times
     they are gone through, of which 3 are recorded for gradients.

@@ -54,7 +54,11 @@ def br_npa(
         bool | None, typer.Option("--refine/--no-refine", help="Average what is like them; not: an ablation.")
     ] = None,
     strides: Annotated[
-        str | None, typer.Option(help="Of the last layers that shrink the grid: 1,1 takes two away; default as it is.")
+        str | None,
+        typer.Option(
+            help="Of the last layers that shrink the grid: 1,1 takes two away; of a transformer pixels from patch to "
+            "patch: 7; default as it is."
+        ),
     ] = None,
     dilation: Annotated[
         bool | None, typer.Option("--dilation/--no-dilation", help="Default: where there are depthwise convolutions.")
@@ -78,6 +82,10 @@ def br_npa(
     ] = None,
     optimizer: Annotated[Literal["adamw", "sgd"] | None, typer.Option(help="Default: the preset's.")] = None,
     rate: Annotated[float | None, typer.Option(help="The backbone's largest; default: the preset's.")] = None,
+    head_rate: Annotated[
+        float | None,
+        typer.Option(help="Times --rate, of all else; default: the preset's. 1 suits bilinear, whose head is large."),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -154,7 +162,14 @@ def br_npa(
 
     Example: regard train br-npa photos/ --classifier regard:efficientnet-lite0 --out teacher.safetensors
 
-    Example: regard train br-npa photos/ --teacher teacher.safetensors --strides 1,1 --out student.safetensors
+    Example: regard train br-npa photos/ --teacher teacher.safetensors --strides 1 --rate 3e-5 --epochs 5
+    --out student.safetensors
+
+    Example: regard train br-npa photos/ --task few-shot -c regard:efficientnet-lite0 --rate 1e-4
+    --batch-norm frozen --out episodes.safetensors
+
+    Example: regard train br-npa persons.csv --task re-id -c regard:efficientnet-lite0 --frame 256,128
+    --out persons.safetensors
     """
     from regard.runs import check_run_folder
     from regard.training.processes import Processes, own_device
@@ -180,6 +195,7 @@ def br_npa(
         "batch_norm": batch_norm,
         "optimizer": optimizer,
         "rate": rate,
+        "head_rate": head_rate,
         "epochs": epochs,
         "batch": batch,
         "ways": ways,

@@ -57,7 +57,8 @@ def _announce(start: Classifier, seen: Sequence[Sighting], common: Mapping[str, 
     steps, shown = plan.settings(1).steps_an_epoch(len(names)), len(names) * recipe.photos
     # a pass with gradients to all weights costs about three
     a_step: float = shown * (3 * own + taught + 0.01) / steps
-    looks = 2 * (len(queries) + len(gallery)) + len(gallery) + 1 + 1 + DRAWN  # as figures, and to be drawn
+    looked = 2 if teacher is None else 3  # before, after, and the teacher
+    looks = looked * (len(queries) + len(gallery)) + len(gallery) + 1 + 1 + DRAWN  # as figures, and to be drawn
     forwards = (1 if teacher is None else 2) * recipe.epochs * shown
     announce(
         f"persons: {len(names)} to learn, in {len(learnt)} photos, {recipe.photos} of each a step, margin "
@@ -81,12 +82,16 @@ def _drawn(trained: TrainedReid, seen: Sequence[Sighting], folder: Path) -> None
 
 
 def _told(trained: TrainedReid, _: Path | None) -> Told:
-    training, found, before = trained.training, trained.found, trained.before
+    training, found = trained.training, trained.found
+    beside = {"before training": trained.before, **({} if trained.taught is None else {"teacher": trained.taught})}
     return Told(
         f"trained on {training['photos']} photos of {training['persons']} persons, the last epoch is kept; examined by "
         f"{found.queries} queries of others in {found.gallery} photos",
-        ["", "queries", "found", "95 % interval", "by chance", "before training"],
-        [[*row(figure, figure.photos), f"{before.value(figure.name):.1%}"] for figure in found.figures],
+        ["", "queries", "found", "95 % interval", "by chance", *beside],
+        [
+            [*row(figure, figure.photos), *(f"{other.value(figure.name):.1%}" for other in beside.values())]
+            for figure in found.figures
+        ],
         _notes(trained),
     )
 

@@ -40,14 +40,19 @@ class TrainedReid(TrainedNetwork):
 
     Attributes:
         found: figures of the queries.
-        before: the same before the training: of the start's features, pooled; of a student the trained teacher's.
+        before: the same before the training: of the start's features on the grid that is trained, pooled.
+        taught: the same of the teacher; None without one.
     """
 
     found: Found
     before: Found
+    taught: Found | None
 
     def figures(self) -> Mapping[str, Any]:
-        return {"found": asdict(self.found), "before": asdict(self.before)}
+        return {name: each and asdict(each) for name, each in self._named().items()}
+
+    def _named(self) -> dict[str, Found | None]:
+        return {"found": self.found, "before": self.before, "taught": self.taught}
 
     @property
     def summary(self) -> str:
@@ -97,7 +102,7 @@ def fit_reid(
     one, the same whenever there are as many.
 
     Cost: an epoch a forward and a backward for `recipe.photos` of each person, and as many forwards of the teacher;
-    two forwards of each query and gallery photo.
+    two forwards of each query and gallery photo, and one of the teacher.
 
     Raises:
         UnsupportedError: settings, strides or networks that do not fit.
@@ -124,7 +129,8 @@ def fit_reid(
         if training.finished:
             about = read_back(training.folder / CLASSIFIER, plan.trainee)
             found, before = Found.of_words(about["found"]), Found.of_words(about["before"])
-            return TrainedReid(plan.classifier, about["training"], about["unreadable"], found, before)
+            taught = about["taught"] and Found.of_words(about["taught"])
+            return TrainedReid(plan.classifier, about["training"], about["unreadable"], found, before, taught)
         warn_of_anew(plan, processes.main)
         stack.enter_context(kept_for_the_caller(plan.trainee))
         photos = [each.photo for each in sightings]
@@ -138,13 +144,14 @@ def fit_reid(
         queries, gallery = (of_use([sightings[place] for place in known], use) for use in ("query", "gallery"))
         plan.measure(learnt)
         before, _ = _examined(plan.classifier, queries, gallery, seed)
+        taught = None if teacher is None else _examined(teacher, queries, gallery, seed)[0]
         task, optimizer = plan.task(learnt), plan.optimizer()
         came = training.fit(task, optimizer, plan.schedule(optimizer, task.examples), settings, None, tracked)
         plan.check_unchanged()
         plan.trainee.eval()
         found, precisions = _examined(plan.classifier, queries, gallery, seed)
         facts = {"photos": len(learnt), "persons": len(names), "steps": came.steps}
-        trained = TrainedReid(plan.classifier, asked | facts, unreadable, found, before)
+        trained = TrainedReid(plan.classifier, asked | facts, unreadable, found, before, taught)
         rows = _query_rows(queries, precisions)
         training.finish(trained.save, CLASSIFIER, rows, {**facts, **trained.figures(), "unreadable": unreadable})
     return trained

@@ -17,7 +17,8 @@ class ReidRecipe(BRNPARecipe):
 
     All that is said of a `BRNPARecipe`, but: `batch` counts persons of a step, which are some more where one would be
     left alone in an epoch's last; `epochs` counts times that each person is seen; `select` must be "norm", since what
-    is drawn for each picture is compared with no other's.
+    is drawn for each picture is compared with no other's; there are no `auxiliary` heads, which name persons learnt and
+    find no others.
 
     Attributes:
         photos: of each person of a step, published 4, drawn anew in every epoch; of a person with fewer some twice.
@@ -40,6 +41,7 @@ class ReidRecipe(BRNPARecipe):
             value = getattr(self, name)
             self._check(name, type(value) is int and value > 1, "2, 3, …: with one there is nothing to compare")
         self._check("select", self.select == "norm", "norm")
+        self._check("auxiliary", self.auxiliary == (), "none: heads name persons learnt, and find no others")
         sides = (1, 1) if self.frame is None else self.frame
         fits = isinstance(sides, tuple) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
         self._check("frame", fits, "(H, W) in pixels")

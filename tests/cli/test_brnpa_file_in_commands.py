@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import regard
+from regard.attention.neck import RepresentativeNeck
 from regard.explanation import Explanation
 
 from ..evaluate.pictures import LABELS, photos_in
@@ -53,6 +54,27 @@ def test_its_maps_are_compared_with_those_of_another_file_and_method(found):
     whole = regard.BRNPA(classifier)([photo], [0, 1])
     assert torch.allclose(kept.maps[:, row["place"]], whole.maps[:, 1], atol=1e-5)
     assert float(kept.logits[0, 1]) == pytest.approx(float(whole.logits[0, 1]), abs=1e-5)
+
+
+def test_files_of_three_tasks_on_one_backbone_are_drawn_side_by_side(found):
+    """As a classification, a few-shot and a re-identification network are: other classes, and a neck."""
+    program, _ = found
+    backbone = regard.load("timm:test_resnet", pretrained=False)
+    loud(backbone.network)
+    regard.BRNPAClassifier(backbone, ["ant", "bee", "cow"], name="episodes").save("episodes.safetensors")
+    neck = regard.BRNPAClassifier(
+        backbone, ["ann", "ben"], pooling=lambda width: RepresentativeNeck(width=width), name="persons"
+    )
+    neck.save("persons.safetensors")
+    files = ("mine.safetensors", "episodes.safetensors", "persons.safetensors")
+    words = ("--models", ",".join(files), "--methods", "br-npa", "--targets", LABELS[0], "--run", "here", "--json")
+    code, out, err = program("compare", Path("photos/n00.png"), *words)
+    assert code == 0, err
+    rows = json.loads(out)["rows"]
+    maps = {row["method"]: row for row in rows if row["kind"] == "map"}
+    assert set(maps) == {f"br-npa on {name}" for name in files}
+    assert all(0 <= row["gini"] <= 1 for row in maps.values())
+    assert len([row for row in rows if row["kind"] == "overlap"]) == 3
 
 
 def test_its_methods_are_judged_on_photos_that_it_answers(found):

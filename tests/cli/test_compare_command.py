@@ -139,15 +139,22 @@ def test_targets_stand_between_commas_and_labels_with_commas_stay_whole(compare,
 
 
 @pytest.mark.usefixtures("tiny")
-def test_an_index_counts_in_the_first_classifier_and_an_unknown_label_leaves_an_empty_panel(compare):
-    _, out, _ = compare("photo.png", "--methods", "rollout", "--targets", "0,dog", "--models", "vit,other", "--json")
-    found = {(row["classifier"], row["target"]): (row["class_index"], row["error"]) for row in rows_of(out)}
+@pytest.mark.parametrize(("method", "status"), [("relevance", "no map"), ("rollout", "explained")])
+def test_an_index_counts_in_the_first_classifier_and_an_unknown_label_has_no_map_but_that_of_all(
+    compare, method, status
+):
+    _, out, _ = compare("photo.png", "--methods", method, "--targets", "0,dog", "--models", "vit,other", "--json")
+    rows = rows_of(out)
+    found = {(row["classifier"], row["target"]): (row.get("class_index"), row["error"]) for row in rows}
     assert found == {
         ("vit", "ant"): (0, None),
         ("other", "ant"): (4, None),
         ("vit", "dog"): (None, "no class is called 'dog'"),
         ("other", "dog"): (0, None),
     }
+    (unknown,) = (row for row in rows if row["error"])
+    assert unknown["status"] == status
+    assert (unknown.get("gini") is None) == (status == "no map")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def compared(maps, box=(0.0, 0.0, 60.0, 40.0), panels=None):
         signed=True,
         per_target=True,
     )
-    return Compared(Contender("cdam", "vit", 0, None), explanation, panels or tuple(range(maps.shape[1])))
+    return Compared(Contender("cdam", "vit", 0, None), explanation, panels or tuple(range(maps.shape[1])), ("",) * 3)
 
 
 def test_maps_of_two_crops_overlap_where_both_look():
@@ -57,7 +57,7 @@ def test_means_leave_out_what_is_missing_and_a_target_s_likeness_to_itself():
 
 
 def test_a_constant_map_and_a_contender_without_maps_are_like_nothing():
-    nothing = Compared(Contender("grad-cam", "vit", 0, None, "no feature map"), None, ("no feature map",))
+    nothing = Compared(Contender("grad-cam", "vit", 0, None, "no feature map"), None, ("no feature map",), ("",))
     alike = likeness([compared([[[1.0, 2.0]]]), compared([[[3.0, 3.0]]]), nothing], 1)
     assert alike.overlap[0][[0, 0, 1], [1, 2, 2]].isnan().all()
     assert alike.mean_between_targets().isnan().all()

@@ -68,14 +68,14 @@ def test_photos_become_a_teacher_and_a_teacher_a_student(cli):
 
 def test_json_holds_every_figure_and_options_change_the_recipe(cli):
     words = "--count 2 --no-refine --select random --dropout 0.2 --batch-norm trained --optimizer sgd --seed 4"
-    more = "--held-out 0.3 --choosing 0.4 --accumulate 2 --run there --layer 2 --preset paper"
+    more = "--head-rate 2 --held-out 0.3 --choosing 0.4 --accumulate 2 --run there --layer 2 --preset paper"
     code, out, err = train(cli, *words.split(), *more.split(), "--json")
     assert code == 0, err
     said = json.loads(out)
     recipe = said["training"]["recipe"]
     assert (recipe["count"], recipe["refine"], recipe["select"], recipe["dropout"]) == (2, False, "random", 0.2)
     assert (recipe["batch_norm"], recipe["optimizer"], recipe["layer"]) == ("trained", "sgd", "2")
-    assert (recipe["schedule"], recipe["head_rate"]) == ("stepped", 1.0)
+    assert (recipe["schedule"], recipe["head_rate"]) == ("stepped", 2.0)
     assert (said["training"]["seed"], said["training"]["accumulate"], said["run"]) == (4, 2, "there")
     assert len(said["epochs"]) == 3
     assert said["held_out"]["overall"]["photos"] == said["training"]["photos_held_out"] == 6
@@ -142,7 +142,7 @@ REFUSED = {
     "three means": ("-c cnn --pooling mean --count 3 --out a.safetensors", "--count does nothing"),
     "strides in words": ("-c cnn --strides one --out a.safetensors", "--strides are whole numbers"),
     "strides that cannot be": ("-c cnn --strides 3 --out a.safetensors", "cannot move by 3"),
-    "dilation of nothing": ("-c cnn --dilation --out a.safetensors", "dilation of a recipe"),
+    "dilation of nothing": ("-c cnn --dilation --out a.safetensors", "--dilation does nothing with no --strides"),
     "ranks that are not there": ("-c cnn --auxiliary 4 --out a.safetensors", "auxiliary of a recipe"),
     "a share of all": ("-c cnn --held-out 1 --out a.safetensors", "held_out is a share"),
     "all to choose by": ("-c cnn --choosing 1 --out a.safetensors", "the epoch is chosen by a share"),
@@ -158,6 +158,7 @@ NUMBERS = {
     "--temperature": ("--teacher photos/red/0.png", "no such temperature"),
     "--share": ("--teacher photos/red/0.png", "no such share"),
     "--rate": ("", "rate of a recipe"),
+    "--head-rate": ("", "head_rate of a recipe"),
     "--scale": ("--task few-shot", "scale of a recipe"),
     "--margin": ("--task re-id", "a margin is a distance"),
     "--held-out": ("", "held_out is a share"),

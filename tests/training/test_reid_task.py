@@ -190,6 +190,7 @@ def test_a_teacher_of_other_persons_is_refused():
         ({"frame": 128}, "frame of a recipe"),
         ({"frame": (1, 2, 3)}, "frame of a recipe"),
         ({"select": "random"}, "select of a recipe"),
+        ({"auxiliary": ((1,),)}, "auxiliary of a recipe"),
         ({"count": 0}, "count of a recipe"),
     ],
 )

@@ -44,15 +44,25 @@ class Contender:
         """What rows and tables call it."""
         return f"{self.method} on {self.classifier}"
 
+    def targets(self, columns: Sequence[Column]) -> list[Any]:
+        """For each column the classifier's target, or why it has none."""
+        return [column.targets[self.place] for column in columns]
+
     def asked(self, columns: Sequence[Column]) -> list[Any]:
         """For each column the target that the explainer can be asked, or why there is none."""
-        return [self.reason or self._asked(column.targets[self.place]) for column in columns]
+        return [self.reason or self._asked(target) for target in self.targets(columns)]
 
     def _asked(self, target: Any) -> Any:
+        """A method that does not tell targets apart has a map also where the classifier has no such class."""
         from regard.errors import TargetError
+        from regard.targets import Predicted
 
-        if isinstance(target, str) or self.explainer is None:
+        if self.explainer is None:
             return target
+        if isinstance(target, str):
+            if self.explainer.per_target or self.explainer.classifier.class_count is None:
+                return target
+            target = Predicted()
         try:
             self.explainer.question([target], images=1)
         except TargetError as reason:
@@ -68,12 +78,15 @@ class Compared:
         contender: who.
         explanation: of that photo alone; None where there is none.
         panels: for each column, the place of its map in the explanation, or why there is no map.
+        unknown: for each column, why the classifier has no such target, of which only a method that does not tell
+            targets apart has a map; "" where it has one.
         failed: whether what should have worked did not.
     """
 
     contender: Contender
     explanation: Explanation | None
     panels: tuple[int | str, ...]
+    unknown: tuple[str, ...]
     failed: bool = False
 
     def map_of(self, column: int) -> Tensor | None:
@@ -82,9 +95,11 @@ class Compared:
         return None if self.explanation is None or isinstance(place, str) else self.explanation.maps[0, place]
 
     def answer(self, column: int) -> TargetAnswer | None:
-        """What the map of a column speaks about, where there is one."""
+        """What the map of a column speaks about, where there is one and the classifier has that target."""
         place = self.panels[column]
-        return None if self.explanation is None or isinstance(place, str) else self.explanation.targets[0][place]
+        if self.explanation is None or isinstance(place, str) or self.unknown[column]:
+            return None
+        return self.explanation.targets[0][place]
 
     def why(self) -> str:
         """Why maps are missing, in words."""
@@ -124,19 +139,19 @@ def answered(contender: Contender, columns: Sequence[Column], photo: Path) -> Co
     from regard.errors import PhotoError, RegardError
 
     asked = contender.asked(columns)
+    unknown = tuple(target if isinstance(target, str) else "" for target in contender.targets(columns))
     targets = [target for target in asked if not isinstance(target, str)]
     if contender.explainer is None or not targets:
-        return Compared(contender, None, tuple(asked))
+        return Compared(contender, None, tuple(asked), unknown)
     try:
         explanation = contender.explainer(photo, targets)
     except PhotoError:
         raise
     except RegardError as reason:
-        return Compared(contender, None, (_sentence(reason),) * len(asked), failed=True)
+        return Compared(contender, None, (_sentence(reason),) * len(asked), unknown, failed=True)
     places = iter(range(len(targets)))
-    return Compared(
-        contender, explanation, tuple(target if isinstance(target, str) else next(places) for target in asked)
-    )
+    panels = tuple(target if isinstance(target, str) else next(places) for target in asked)
+    return Compared(contender, explanation, panels, unknown)
 
 
 def likeness(rows: Sequence[Compared], columns: int) -> Alike:

@@ -95,16 +95,17 @@ def _panel(row: Compared, number: int, column: Column, placed: Tensor, apart: Ma
     from regard.drawing import Panel, shortened, title_of
 
     answer, values, place = row.answer(number), row.map_of(number), row.panels[number]
-    if answer is None or values is None or isinstance(place, str):
+    if values is None or isinstance(place, str):
         return Panel(f"{shortened(column.name)}\n", None, str(place))
+    title = f"{shortened(column.name)}\n{row.unknown[number]}" if answer is None else title_of(answer)
     if row.explanation is not None and not row.explanation.per_target and place > 0:
-        return Panel(title_of(answer), None, SAME)
+        return Panel(title, None, SAME)
     compact, unequal = sparsity(values)
     words = f"compactness {_number(compact)} · Gini {_number(unequal)}"
     scale = apart.get(place)
     if scale is not None:
         words += f" · scale to {scale.vmax:.2g}"
-    return Panel(title_of(answer), placed[place], words, scale)
+    return Panel(title, placed[place], words, scale)
 
 
 def rows_of(
@@ -135,15 +136,16 @@ def _map_rows(row: Compared, columns: Sequence[Column]) -> Iterator[dict[str, An
     for place, column in enumerate(columns):
         about = {**plain, "target": column.name, "place": place}
         answer, values = row.answer(place), row.map_of(place)
-        if answer is None or values is None:
+        if values is None:
             yield {**about, "status": missing, "error": printable(str(row.panels[place]))}
             continue
         compact, unequal = sparsity(values)
         yield {
             **about,
-            "class_index": answer.index,
-            "score": answer.score,
-            "probability": answer.probability,
+            "class_index": answer and answer.index,
+            "score": answer and answer.score,
+            "probability": answer and answer.probability,
+            "error": printable(row.unknown[place]) or None,
             "strongest": strongest_place(values),
             "compactness": _known(compact),
             "gini": _known(unequal),

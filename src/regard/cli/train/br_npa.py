@@ -276,6 +276,8 @@ def _recipe(preset: BRNPARecipe, asked: Mapping[str, Any], task: str) -> BRNPARe
     if foreign := [name for name in asked if name not in known]:
         option = {"photos": "per-person"}.get(foreign[0], foreign[0])
         raise _idle(option, f"--task {task}")
+    if "dilation" in asked and asked.get("strides", preset.strides) is None:
+        raise _idle("dilation", "no --strides")
     recipe = replace(preset, **asked)
     idle = [name for name in ("select", "refine") if name in asked and recipe.pooling != "representative"]
     idle += ["count"] if "count" in asked and recipe.pooling in ("branch", "mean") else []

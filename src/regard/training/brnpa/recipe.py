@@ -124,7 +124,7 @@ class BRNPARecipe:
         }
 
     def _check_auxiliary(self) -> None:
-        listed, expected = self.auxiliary, f"sets of ranks from 1 to {self.maps}: ((1,), (2, 3))"
+        listed, expected = self.auxiliary, f"sets of ranks from 1 to {self.maps}: ((1,), (2, 3)), as an option 1,2+3"
         self._check("auxiliary", isinstance(listed, tuple) and all(map(_counts, listed)), expected)
         for ranked in listed:
             self._check("auxiliary", len({*ranked}) == len(ranked) and max(ranked) <= self.maps, expected)

@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from measuring import put_behind
+from study_brnpa_boxes import BOXED, FINER, in_boxes, on_finer_grid
 from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, VIT, Study
 from study_brnpa_heads import fitted_heads
-from study_brnpa_measures import BOXED, COARSENED, CROSSED, OTHERS, OWN, RANKED, in_boxes, judged, ranks_of
+from study_brnpa_measures import COARSENED, CROSSED, OTHERS, OWN, RANKED, judged, ranks_of
 from study_brnpa_table import document
 
 ROWS = Path(__file__).with_name("rows") / "br-npa"
@@ -26,8 +27,11 @@ MARK = "<!-- tables: benchmarks/study_brnpa.py -->"
 
 def work(study: Study) -> None:
     """All that is not done yet, a seed after the other, so that what a stop leaves can be compared."""
-    for name in (LITE, VIT) if CLOTHING in study.sets else ():  # one process of several
-        study.measure(BOXED, name, 0, partial(in_boxes, study.data, name, 4 if study.quick else None))
+    if CLOTHING in study.sets:  # one process of several
+        boxed = 4 if study.quick else None
+        for name in (LITE, VIT):
+            study.measure(BOXED, name, 0, partial(in_boxes, study.data, name, boxed))
+        study.measure(BOXED, FINER, 0, partial(on_finer_grid, study.data, boxed))
     for seed, of in itertools.product(study.seeds, study.sets):
         trained = [case for case in CASES if of in case.sets and seed < case.seeds]
         for case in trained:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,20 @@ from study_brnpa_cases import (
     BRANCH,
     CASES,
     CLOTHING,
-    LITE,
     ON_VIT,
     RANDOM,
     SETS,
     STUDENT,
     TEACHER,
-    VIT,
     Study,
 )
-from study_tame import listed
 from torch import Tensor
 
 import regard
 from regard.explainers.brnpa import BRNPA
 from regard.metrics.common_grid import on_grid
 from regard.metrics.curves import curves
-from regard.metrics.placement import area_inside, mass_inside
 from regard.metrics.rank_correlation import rank_correlation
-from regard.metrics.regions import region_of_boxes
 from regard.metrics.retention import average_drop
 from regard.metrics.sparsity import gini, inverse_rho
 from regard.models.brnpa import BRNPAClassifier
@@ -45,7 +39,6 @@ MASKS, FEW = 200, 20
 """Masks a photo of RISE; photos of a set, spread evenly over the classes, where a pass is dear."""
 COARSE = (7, 7)
 """The teacher's grid."""
-BOXED, AREA = "imagenette-224", "area of the boxes"
 FIGURES = ("clean", "deletion", "insertion", "drop", "1/ρ", "Gini")
 
 RANKED = (TEACHER, STUDENT, RANDOM, ON_VIT[TEACHER], ON_VIT[STUDENT])
@@ -266,43 +259,3 @@ def _spread(count: int, taken: int | None) -> Tensor:
         marks[:] = False
         marks[[place * count // taken for place in range(taken)]] = True
     return marks
-
-
-def in_boxes(data: Path, name: str, photos: int | None = None) -> Columns:
-    """Positive mass within the boxes, of maps of photos with boxes that no training has seen; and the boxes' area.
-
-    The classifier has no representatives of its own: these are a way to look at it.
-    """
-    folder = data / BOXED
-    boxes: defaultdict[str, list[list[float]]] = defaultdict(list)
-    with (folder / "boxes.csv").open(encoding="utf-8") as file:
-        for box in csv.DictReader(file):
-            boxes[box["file"]].append([float(box[corner]) for corner in ("x1", "y1", "x2", "y2")])
-    rows = [row for row in listed(folder) if row["split"] == "val" and row["file"] in boxes][:photos]
-    classifier = regard.load(name)
-    ranked, other = BRNPA(classifier), (regard.CDAM if name == VIT else regard.GradCAM)(classifier)
-    found: defaultdict[str, list[float]] = defaultdict(list)
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        pixels = classifier.prepare([folder / row["file"] for row in part])
-        classes = [int(row["imagenet_index" if name == LITE else "label"]) for row in part]
-        shown, compared = ranked(pixels), other(pixels, regard.PerImage(classes))
-        assert shown.ranks is not None
-        for rank in range(ranked.count):
-            found[called(rank + 1)] += mass_inside(shown.ranks.maps[:, rank], _regions(shown, part, boxes)).tolist()
-        found[called("mean")] += mass_inside(shown.ranks.maps.mean(dim=1), _regions(shown, part, boxes)).tolist()
-        found[other.name] += mass_inside(compared.maps[:, 0], _regions(compared, part, boxes)).tolist()
-        found[AREA] += area_inside(_regions(shown, part, boxes)).tolist()
-    return dict(found)
-
-
-def _regions(
-    explanation: regard.Explanation, rows: Sequence[Mapping[str, str]], boxes: Mapping[str, list[list[float]]]
-) -> Tensor:
-    """Shares of the frame's pixels that lie in boxes, (B, H, W)."""
-    return torch.stack(
-        [
-            region_of_boxes(geometry.boxes_to_frame(torch.tensor(boxes[row["file"]])), geometry.frame)
-            for geometry, row in zip(explanation.geometries, rows, strict=True)
-        ]
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from study_brnpa_boxes import AREA, BOXED
 from study_brnpa_cases import (
     ALONE,
     CASES,
@@ -35,7 +36,8 @@ from study_brnpa_crossed import (
     true_probability,
     values_of,
 )
-from study_brnpa_measures import AREA, BOXED, called, judged_by, own_map
+from study_brnpa_measures import called, judged_by, own_map
+from study_brnpa_table_finer import finer_grid
 from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity
 from study_brnpa_table_ranks import changed, heads, parts
 
@@ -51,6 +53,7 @@ def document(study: Study) -> str:
         distilled(study),
         removal(study),
         fineness(study),
+        finer_grid(study),
         sparsity(study),
         heads(study),
         parts(study),

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import regard
+from regard.metrics.curves import Curves
 
 from .training.brnpa_trainings import LABELS, NAMES, PHOTOS, normed, start
 
@@ -27,7 +28,7 @@ def benchmarks():
     folder = str(Path(__file__).parent.parent / "benchmarks")
     sys.path.insert(0, folder)
     try:
-        names = ("cases", "crossed", "heads", "measures", "table", "table_maps", "table_ranks")
+        names = ("boxes", "cases", "crossed", "heads", "measures", "table", "table_finer", "table_maps", "table_ranks")
         yield {name: importlib.import_module(f"study_brnpa_{name}") for name in names}
     finally:
         sys.path.remove(folder)
@@ -239,3 +240,28 @@ def test_welch_s_test_takes_the_mean_over_seeds_of_each_photo_and_marks_what_is_
         "| Grad-CAM |  | -0.600 ● (3) |",
         "| random | +0.600 ● (3) |  |",
     ]  # t = −0.6 / 0.0816, ν = 4: p 0.002
+
+
+def test_a_curve_of_fewer_steps_is_read_from_one_of_twice_as_many(benchmarks):
+    values = torch.tensor([[[0.8, 0.4, 0.4, 0.3, 0.0]]], dtype=torch.float64)
+    read = Curves(torch.arange(5), 4, values.flip(2), values, {}, "pixel", "black", "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks["boxes"], "STEPS", (2, 4))
+        found = benchmarks["boxes"]._areas(read)
+    assert found["deletion, 4 steps"].tolist() == pytest.approx([1.5 / 4 / 0.8])  # 0.4 + 1.1, the ends by half
+    assert found["deletion, 2 steps"].tolist() == pytest.approx([0.8 / 2 / 0.8])
+
+
+def test_photos_are_told_apart_by_what_their_boxes_cover(benchmarks, tmp_path):
+    boxes, finer = benchmarks["boxes"], benchmarks["table_finer"]
+    study = benchmarks["cases"].Study(tmp_path, tmp_path, tmp_path)
+    row = {f"{figure}, {grid}": [0.5, 0.5, np.nan] for figure in finer.FIGURES for grid in boxes.GRIDS}
+    row |= {"inside, 14×14": [0.7, 0.4, 0.2], boxes.WITHIN: [0.1, 0.2, 0.3], boxes.AREA: [0.25, 0.26, 0.9]}
+    file = study.file(boxes.BOXED, boxes.FINER, 0)
+    file.parent.mkdir()
+    file.write_text(json.dumps(row), encoding="utf-8")
+    said = finer.finer_grid(study)
+    assert "| under a quarter | 1 | inside | 0.500 | +0.200 | +0.000 |" in said
+    assert "| a quarter to a half | 1 | inside | 0.500 | -0.100 | +0.000 |" in said
+    assert "| under a quarter | 1 | variance within cells of 7×7, of 14×14 |  | 0.100 |  |" in said
+    assert "| more | 0 | deletion, 16 steps |  |  |  |" in said

@@ -36,6 +36,7 @@ class Case:
         teacher: the case whose answers it learns, too; none for none.
         sets: the photos.
         seeds: of these the first, no more.
+        pooled: settings of representatives that no recipe has.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     teacher: str = ""
     sets: tuple[str, ...] = SETS
     seeds: int = 3
+    pooled: Mapping[str, Any] = field(default_factory=dict)
 
     def recipe(self, quick: bool) -> BRNPARecipe:
         recipe = BRNPARecipe(**self.changed)
@@ -82,6 +84,8 @@ COMPARED = (
     Case(BILINEAR, {"pooling": "bilinear", "head_rate": 1.0}),
     Case(BRANCH, {"pooling": "branch"}, sets=(CLOTHING,)),
     Case("K = 1", {"count": 1}, sets=(CLOTHING,)),
+    Case("softmax weights", sets=(CLOTHING,), pooled={"weights": "softmax", "temperature": 0.1}),
+    Case("14×14, a stage earlier", {"layer": "blocks.4"}, sets=(CLOTHING,)),
     Case("plain mean, student", {**FINER_ON, "pooling": "mean"}, start=PLAIN, teacher=PLAIN, sets=(CLOTHING,)),
     *(
         Case(f"{name}, {FINE}", {**FINER, **changed}, teacher=TEACHER, sets=(CLOTHING,))
@@ -183,6 +187,8 @@ class Study:
         """The true classes, and all answers, of the photos that are examined."""
         photos = self.photos(of)
         start = _published(case.start) if ":" in case.start else self.network(case.start, of, seed)
+        if case.pooled:
+            start = BRNPAClassifier(start, sorted({*photos.names}), seed=seed, **case.pooled)
         taught_by_start = case.teacher == case.start
         teacher = start if taught_by_start else self.network(case.teacher, of, seed) if case.teacher else None
         trained = fit_brnpa(

@@ -106,17 +106,26 @@ def not_inferior(study: Study) -> list[str]:
 def distilled(study: Study) -> list[str]:
     """Claim (b)."""
     columns = ["the finer network begins with", "photos", "seeds", "accuracy, points", "cross-entropy"]
+    columns += ["agrees with the teacher, %: distilled", "not", "points"]
     lines = []
     pairs = (
-        ("the teacher", STUDENT, ALONE),
-        ("ImageNet's weights", FINE, FINE_ALONE),
-        (ON_VIT[TEACHER], ON_VIT[STUDENT], ON_VIT[ALONE]),
+        ("the teacher", STUDENT, ALONE, TEACHER),
+        ("ImageNet's weights", FINE, FINE_ALONE, TEACHER),
+        (ON_VIT[TEACHER], ON_VIT[STUDENT], ON_VIT[ALONE], ON_VIT[TEACHER]),
     )
-    for name, taught, alone in pairs:
+    for name, taught, alone, teacher in pairs:
         found, entropy = (crossed(difference(study, get, taught, alone, study.sets)) for get in (right, cross_entropy))
         if found.photos:
-            lines.append(line(name, found.photos, found.seeds, in_points(found), as_difference(entropy)))
+            agreed = [agreement(study, case, teacher) for case in (taught, alone)]
+            said = *(in_percent(crossed(each)) for each in agreed), in_points(crossed(agreed[0] - agreed[1]))
+            lines.append(line(name, found.photos, found.seeds, in_points(found), as_difference(entropy), *said))
     return table("(b) Distilled less not distilled", columns, lines)
+
+
+def agreement(study: Study, case: str, teacher: str) -> np.ndarray:
+    """1 where two networks of a seed name the same class, (seeds, photos)."""
+    said, taught = (values_of(study, name, answer, study.sets) for name in (case, teacher))
+    return np.where(np.isnan(said + taught), np.nan, said == taught)
 
 
 def ablations(study: Study) -> list[str]:
@@ -156,6 +165,11 @@ def boxes(study: Study) -> list[str]:
             )
             lines.append(line(f"`{name}`", what, mean.photos, in_numbers(mean), *less))
     return table("Mass inside the boxes", columns, lines)
+
+
+def answer(row: Row) -> list[float]:
+    """The likeliest class."""
+    return [float(said) for said in np.argmax(row["logits"], axis=1)]
 
 
 def cross_entropy(row: Row) -> list[float]:

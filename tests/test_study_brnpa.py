@@ -223,6 +223,23 @@ def test_a_student_is_not_inferior_where_the_whole_interval_lies_above_the_margi
     assert line.endswith(f"| {shown} |")
 
 
+def test_two_networks_agree_where_they_name_the_same_class_be_it_right_or_wrong(benchmarks, tmp_path):
+    (tmp_path / SET).mkdir()
+    lines = ["file,name,split", *(f"{number}.png,a,test" for number in range(4))]
+    (tmp_path / SET / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    study = benchmarks["cases"].Study(tmp_path, tmp_path, tmp_path, range(2), (SET,))
+    said = {"teacher": [0, 0, 1, 1], "student": [0, 1, 1, 1], "student, teacher not asked": [1, 1, 1, 0]}
+    for name, classes in said.items():
+        row = {"truth": [1, 1, 1, 0], "logits": np.eye(2)[classes].tolist()}
+        study.file(SET, name, 0).write_text(json.dumps(row), encoding="utf-8")
+    table = benchmarks["table"]
+    assert table.agreement(study, "student", "teacher")[0].tolist() == [1, 0, 1, 1]
+    assert np.isnan(table.agreement(study, "student", "teacher")[1]).all()
+    cells = table.distilled(study)[4].split(" | ")
+    assert cells[0] == "| the teacher"
+    assert [cell.split(" ")[0] for cell in cells[5:]] == ["75.0", "25.0", "+50.0"]
+
+
 def test_welch_s_test_takes_the_mean_over_seeds_of_each_photo_and_marks_what_is_no_chance(benchmarks, tmp_path):
     cases, maps = benchmarks["cases"], benchmarks["table_maps"]
     (tmp_path / SET).mkdir()

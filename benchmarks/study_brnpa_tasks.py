@@ -9,6 +9,7 @@ trust; what is done is not done again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,45 +32,44 @@ DEAR = tasks_reid.ATTENTION_BRANCH
 """Done last."""
 
 
-def rows(data: Path, extent: Extent, keep: Keep) -> Iterator[Named]:
-    """All of the first seed before the second."""
-    given, seen = tasks_few_shot.drawings(data, extent.every), tasks_reid.sightings(data, extent.every)
-    photos = tasks_side_by_side.clothing(data)
-    how = {"extent": extent, "keep": keep}
+def few_shot(data: Path, extent: Extent, keep: Keep) -> Iterator[Named]:
+    """Characters: all of a seed before the next."""
+    given, how = tasks_few_shot.drawings(data, extent.every), {"extent": extent, "keep": keep}
+    for seed in range(extent.seeds):
+        for shots in tasks_few_shot.SHOTS:
+            for case in tasks_few_shot.cases(shots):
+                make = partial(tasks_few_shot.row_of, case, shots, seed, given, **how)
+                yield ("few-shot", shots, case.name, seed), make
+        for name in tasks_similarity.SUBJECTS["few-shot"]:
+            make = partial(tasks_similarity.row_of, "few-shot", name, seed, given, **how)
+            yield ("similarity", "few-shot", name, seed), make
 
-    def episodes(shots: int, seed: int) -> Iterator[Named]:
-        for case in tasks_few_shot.CASES:
-            name = ("few-shot", shots, case.name, seed)
-            yield name, partial(tasks_few_shot.row_of, case, shots, seed, given, **how)
 
-    def persons(seed: int, dear: bool) -> Iterator[Named]:
+def persons(data: Path, extent: Extent, keep: Keep) -> Iterator[Named]:
+    """Persons; what is dear last."""
+    seen, how = tasks_reid.sightings(data, extent.every), {"extent": extent, "keep": keep}
+    for dear, seed in itertools.product((False, True), range(extent.seeds)):
         for case in tasks_reid.CASES:
             if (case.name == DEAR) == dear:
                 yield ("re-id", case.name, seed), partial(tasks_reid.row_of, case, seed, seen, **how)
-
-    def likeness(task: str, seed: int, dear: bool) -> Iterator[Named]:
-        for name in tasks_similarity.SUBJECTS[task]:
+        for name in tasks_similarity.SUBJECTS["re-id"]:
             if (name == DEAR) == dear:
-                of = given if task == "few-shot" else seen
-                make = partial(tasks_similarity.row_of, task, name, seed, of, **how)
-                yield ("similarity", task, name, seed), make
+                make = partial(tasks_similarity.row_of, "re-id", name, seed, seen, **how)
+                yield ("similarity", "re-id", name, seed), make
 
-    for seed in range(extent.seeds):
-        yield from episodes(1, seed)
-        yield from likeness("few-shot", seed, dear=False)
-        for task in tasks_side_by_side.TASKS:
-            name = ("side-by-side", task, seed)
-            yield name, partial(tasks_side_by_side.network_row, task, seed, photos, **how)
-        yield from persons(seed, dear=False)
-        yield from likeness("re-id", seed, dear=False)
+
+def side_by_side(data: Path, extent: Extent, keep: Keep) -> Iterator[Named]:
+    """Garments in networks for three tasks."""
+    photos, how = tasks_side_by_side.clothing(data), {"extent": extent, "keep": keep}
+    for seed, task in itertools.product(range(extent.seeds), tasks_side_by_side.TASKS):
+        make = partial(tasks_side_by_side.network_row, task, seed, photos, **how)
+        yield ("side-by-side", task, seed), make
     for method in tasks_side_by_side.METHODS:
         make = partial(tasks_side_by_side.method_row, method, photos, **how)
         yield ("compare", method, extent.seeds), make
-    for seed in range(extent.seeds):
-        yield from persons(seed, dear=True)
-        yield from likeness("re-id", seed, dear=True)
-    for seed in range(extent.seeds):
-        yield from episodes(5, seed)
+
+
+PARTS = {"few-shot": few_shot, "re-id": persons, "side-by-side": side_by_side}
 
 
 def main() -> None:
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, default=Path("regard-runs/study-br-npa-tasks"), help="where the trained are"
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="a process a core takes its own")
     parser.add_argument("--quick", action="store_true", help="a step or two of each training: whether it works")
     parser.add_argument("--tables", action="store_true", help="only of the rows that are kept")
     parser.add_argument("--pictures", type=Path, help="only the pictures, and the folder for them")
@@ -90,8 +91,9 @@ def main() -> None:
         tasks_pictures.write(arguments.pictures, data, extent, keep)
         return
     if not arguments.tables:
-        for words, make in rows(data, extent, keep):
-            keep.row(*words, make=make)
+        for part in arguments.parts:
+            for words, make in PARTS[part](data, extent, keep):
+                keep.row(*words, make=make)
     text = document([json.loads(file.read_text(encoding="utf-8")) for file in sorted(keep.rows.glob("*.json"))])
     print(text)
     if arguments.write:

@@ -31,7 +31,10 @@ PREPARATION = regard.Preparation(size=SIDE, mean=(0.08,), std=(0.2,), fit="squas
 CHOOSING = 0.15
 QUERIES = 5
 BATCH = 64
-SHOTS = (1, 5)
+LEARNT = 1
+"""Drawings given of each character in training."""
+SHOTS = (LEARNT, 5)
+"""And when networks are examined."""
 COARSE, FINE = (2, 1), (1, 1)
 """Conv-4 by itself ends in one place, of which there are no ranks: its last stride at 1 gives 3×3, its last two 7×7."""
 TEACHER, STUDENT, ALONE = "K = 3, 3×3, the teacher", "K = 3, distilled", "K = 3"
@@ -85,6 +88,11 @@ def drawings(data: Path, every: int = 1) -> Drawings:
     )
 
 
+def cases(shots: int) -> list[Case]:
+    """Those that can be asked by so many drawings: cross attention is not kept with its network."""
+    return [case for case in CASES if shots == LEARNT or not case.crosses]
+
+
 def recipe_of(case: Case, shots: int, extent: Extent) -> FewShotRecipe:
     usual: dict[str, Any] = {
         "shots": shots,
@@ -98,41 +106,46 @@ def recipe_of(case: Case, shots: int, extent: Extent) -> FewShotRecipe:
     return FewShotRecipe(**{**usual, **case.changed})
 
 
-def trained(name: str, shots: int, seed: int, given: Drawings, extent: Extent, keep: Keep) -> TrainedFewShot:
+def trained(name: str, seed: int, given: Drawings, extent: Extent, keep: Keep) -> TrainedFewShot:
     """A network as it was trained, or trained now. All of a seed begin with the same weights and see the same episodes.
 
     They have no teacher's weights, so a student differs from the network alone by what it is taught.
     """
     case = next(each for each in CASES if each.name == name)
-    teacher = trained(case.teacher, shots, seed, given, extent, keep).classifier if case.teacher else None
+    teacher = trained(case.teacher, seed, given, extent, keep).classifier if case.teacher else None
     return fit_few_shot(
         regard.Classifier(conv_4(seed=seed), PREPARATION, name="conv-4"),
         given.photos,
         given.names,
         teacher=teacher,
-        recipe=recipe_of(case, shots, extent),
+        recipe=recipe_of(case, LEARNT, extent),
         held_out=given.held_out,
         choosing=CHOOSING,
         seed=seed,
-        run=keep.run("few-shot", shots, case.name, seed),
+        run=keep.run("few-shot", case.name, seed),
     )
 
 
 def row_of(case: Case, shots: int, seed: int, given: Drawings, extent: Extent, keep: Keep) -> Row:
     """The share of queries told rightly in each episode, also by some ranks alone."""
-    found = trained(case.name, shots, seed, given, extent, keep)
+    found = trained(case.name, seed, given, extent, keep)
     row = {"task": "few-shot", "case": case.name, "shots": shots, "seed": seed, "grid": found.classifier.grid}
-    row |= {"accuracy": found.worth.accuracies, "epoch": found.training["epoch_chosen"]}
-    if not case.has_ranks:
-        return row
+    row |= {"epoch": found.training["epoch_chosen"]}
+    if case.crosses:
+        return row | {"accuracy": found.worth.accuracies}
     recipe, part = recipe_of(case, shots, extent), given.examined
     vectors = vectors_of(found.classifier, part.photos)[places_of(part, recipe, recipe.examined, seed)]
-    truth = truth_of(recipe)
-    by_ranks = {
-        name: (decided(vectors[..., [rank - 1 for rank in ranks], :], recipe).argmax(dim=2) == truth)
-        for name, ranks in REPRESENTATIVE.items()
-    }
-    return row | {"ranks": {name: right.double().mean(dim=1).tolist() for name, right in by_ranks.items()}}
+    row |= {"accuracy": _rightly(vectors, recipe)}
+    if not case.has_ranks:
+        return row
+    some = {name: vectors[..., [rank - 1 for rank in ranks], :] for name, ranks in REPRESENTATIVE.items()}
+    return row | {"ranks": {name: _rightly(those, recipe) for name, those in some.items()}}
+
+
+def _rightly(vectors: torch.Tensor, recipe: FewShotRecipe) -> list[float]:
+    """The share of each episode's queries that prototypes tell, of vectors (episodes, N, shots + queries, K, C)."""
+    right = decided(vectors, recipe).argmax(dim=2) == truth_of(recipe)
+    return right.double().mean(dim=1).tolist()
 
 
 def vectors_of(classifier: regard.BRNPAClassifier, photos: Sequence[Photo]) -> torch.Tensor:

@@ -62,6 +62,11 @@ class Case:
     def has_ranks(self) -> bool:
         return self.changed.get("pooling", "representative") == "representative"
 
+    @property
+    def crosses(self) -> bool:
+        """Whether cross attention decides, whose weights are not kept with the network."""
+        return "comparison" in self.changed
+
 
 @dataclass(frozen=True)
 class Keep:

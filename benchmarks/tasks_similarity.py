@@ -55,7 +55,7 @@ def queries(
     name: str, seed: int, given: tasks_few_shot.Drawings, extent: Extent, keep: Keep
 ) -> tuple[regard.BRNPAClassifier, list[Asked]]:
     """The first query of the first class of an episode, and the prototype of that class."""
-    classifier = tasks_few_shot.trained(name, 1, seed, given, extent, keep).classifier
+    classifier = tasks_few_shot.trained(name, seed, given, extent, keep).classifier
     case = next(each for each in tasks_few_shot.CASES if each.name == name)
     recipe, part = tasks_few_shot.recipe_of(case, SHOTS, extent), given.examined
     first = places_of(part, recipe, extent.judged, seed)[:, 0, : SHOTS + 1]

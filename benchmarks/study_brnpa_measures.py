@@ -26,6 +26,7 @@ from torch import Tensor
 
 import regard
 from regard.explainers.brnpa import BRNPA
+from regard.fills import Blur, Fill
 from regard.metrics.common_grid import on_grid
 from regard.metrics.curves import curves
 from regard.metrics.rank_correlation import rank_correlation
@@ -60,6 +61,7 @@ class Method:
         photos: of a set, at most; None for all.
         sets: in which it is judged.
         cells: the grid over whose cells maps are averaged before they are judged; None for their own.
+        fill: what pixels become that are taken away; None for black.
         seeds: of these the first, no more.
     """
 
@@ -70,6 +72,7 @@ class Method:
     photos: int | None = None
     sets: tuple[str, ...] = SETS
     cells: tuple[int, int] | None = None
+    fill: Fill | None = None
     seeds: int = 3
 
     @property
@@ -104,6 +107,11 @@ def coarsened(rank: int | str) -> str:
     return f"{of_ranks(STUDENT, rank)} in cells of 7×7"
 
 
+def blurred(name: str) -> str:
+    """A map that is judged with a blur in place of black."""
+    return f"{name}, with a blur"
+
+
 def _crossed(teacher: str, student: str, **how: Any) -> tuple[Method, ...]:
     """Both networks' maps, each judged by both."""
     return tuple(
@@ -135,6 +143,9 @@ OTHERS = (
 )
 
 
+AGAIN = tuple(method for method in (*CROSSED, *OTHERS) if method.judge == STUDENT and method.photos is None)
+BLURRED = tuple(replace(method, name=blurred(method.name), fill=Blur(), seeds=1) for method in AGAIN)
+"""Whether it is the black that ranks methods so."""
 OWN = tuple(
     Method(own_map(case.name), case.name, _ranked(case.name, "mean"), sets=(CLOTHING,))
     for case in CASES
@@ -167,7 +178,7 @@ def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
         explanation = explainer(pixels, regard.PerImage(truth[places]))
         maps = explanation.maps if method.cells is None else on_grid(explanation.maps, method.cells).float()
         others = replace(explanation, maps=maps, classifier=judge.name, classifier_hash=judge.hash)
-        read = curves(judge, pixels, others, steps=STEPS)
+        read = curves(judge, pixels, others, fill=method.fill, steps=STEPS)
         values = (
             read.clean,
             read.area("deletion"),

@@ -38,7 +38,7 @@ from study_brnpa_crossed import (
 )
 from study_brnpa_measures import called, judged_by, own_map
 from study_brnpa_table_finer import finer_grid
-from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity
+from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity, with_a_blur
 from study_brnpa_table_ranks import changed, heads, parts
 
 MARGIN = -0.03
@@ -60,6 +60,7 @@ def document(study: Study) -> str:
         changed(study),
         other_methods(study),
         significance(study),
+        with_a_blur(study),
         ablations(study),
         boxes(study),
     )

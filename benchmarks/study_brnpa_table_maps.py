@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from study_brnpa_cases import ON_VIT, STUDENT, TEACHER, Study
 from study_brnpa_crossed import as_difference, crossed, in_numbers, line, relative, right, table, values_of
-from study_brnpa_measures import OTHERS, called, coarsened, judged_by, of_ranks, sparse
+from study_brnpa_measures import AGAIN, OTHERS, blurred, called, coarsened, judged_by, of_ranks, sparse
 
 from regard.statistics import ALPHA, welch
 
@@ -102,6 +102,30 @@ def other_methods(study: Study) -> list[str]:
         if cells[0]:
             lines.append(line(name, judge, crossed(found).photos, *cells))
     return table("(e) Other methods", columns, lines)
+
+
+def with_a_blur(study: Study) -> list[str]:
+    """Claims (c) and (e) once more: the same maps, photos and network, black or a blur where pixels are taken away."""
+    columns = ["map", "photos", "seeds"]
+    for figure, fill in itertools.product(("deletion", "insertion"), ("black", "blur")):
+        columns += [f"{figure}, {fill}", "rank 1 less it"]
+    own, lines = of_ranks(STUDENT, 1), []
+    for name in (method.name for method in AGAIN):
+        found = crossed(values_of(study, judged_by(STUDENT, blurred(name)), relative("deletion")))
+        cells: list[str] = []
+        for figure in ("deletion", "insertion"):
+            pairs = zip(_black_and_blur(study, name, figure), _black_and_blur(study, own, figure), strict=True)
+            for shown, first in pairs:
+                cells += [in_numbers(crossed(shown)), "" if name == own else as_difference(crossed(first - shown))]
+        if found.photos:
+            lines.append(line(name, found.photos, found.seeds, *cells))
+    return table("(e) Black, or a blur, judged by the student", columns, lines)
+
+
+def _black_and_blur(study: Study, name: str, figure: str) -> tuple[np.ndarray, np.ndarray]:
+    """A map's figure with either, (seeds, photos), of what was judged with both."""
+    black, blur = (values_of(study, judged_by(STUDENT, each), relative(figure)) for each in (name, blurred(name)))
+    return np.where(np.isnan(blur), np.nan, black), blur
 
 
 def significance(study: Study) -> list[str]:

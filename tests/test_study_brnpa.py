@@ -240,6 +240,24 @@ def test_two_networks_agree_where_they_name_the_same_class_be_it_right_or_wrong(
     assert [cell.split(" ")[0] for cell in cells[5:]] == ["75.0", "25.0", "+50.0"]
 
 
+def test_black_and_blur_are_compared_on_what_was_judged_with_both(benchmarks, tmp_path):
+    cases, maps, measures = benchmarks["cases"], benchmarks["table_maps"], benchmarks["measures"]
+    (tmp_path / SET).mkdir()
+    lines = ["file,name,split", *(f"{number}.png,a,test" for number in range(2))]
+    (tmp_path / SET / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    study = cases.Study(tmp_path, tmp_path, tmp_path, range(2), (SET,))
+    for name, black, blur in (("student's rank 1", 0.5, 0.2), ("Grad-CAM", 0.4, 0.3)):
+        for seed, shift in enumerate((0.0, 0.1)):
+            for what, value in ((name, black + shift), *(((measures.blurred(name), blur),) if seed == 0 else ())):
+                row = {"deletion": [value, np.nan], "insertion": [1 - value, np.nan], "clean": [1.0, np.nan]}
+                study.file(SET, measures.judged_by("student", what), seed).write_text(json.dumps(row), encoding="utf-8")
+    said = maps.with_a_blur(study)
+    assert said[4:6] == [
+        "| student's rank 1 | 1 | 1 | 0.500 |  | 0.200 |  | 0.500 |  | 0.800 |  |",
+        "| Grad-CAM | 1 | 1 | 0.400 | +0.100 | 0.300 | -0.100 | 0.600 | -0.100 | 0.700 | +0.100 |",
+    ]
+
+
 def test_welch_s_test_takes_the_mean_over_seeds_of_each_photo_and_marks_what_is_no_chance(benchmarks, tmp_path):
     cases, maps = benchmarks["cases"], benchmarks["table_maps"]
     (tmp_path / SET).mkdir()

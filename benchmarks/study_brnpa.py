@@ -18,7 +18,7 @@ from measuring import put_behind
 from study_brnpa_boxes import BOXED, FINER, in_boxes, on_finer_grid
 from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, VIT, Study
 from study_brnpa_heads import fitted_heads
-from study_brnpa_measures import BLURRED, COARSENED, CROSSED, OTHERS, OWN, RANKED, judged, ranks_of
+from study_brnpa_measures import BLURRED, COARSENED, CROSSED, MOVED, OTHERS, OWN, RANKED, judged, ranks_of
 from study_brnpa_table import document
 
 ROWS = Path(__file__).with_name("rows") / "br-npa"
@@ -41,7 +41,7 @@ def work(study: Study) -> None:
             if name in names:
                 study.measure(of, f"ranks of {name}", seed, partial(ranks_of, study, name, of, seed))
                 study.measure(of, f"heads of {name}", seed, partial(fitted_heads, study, name, of, seed))
-        for method in (*CROSSED, *COARSENED, *OTHERS, *BLURRED, *OWN):
+        for method in (*CROSSED, *COARSENED, *MOVED, *OTHERS, *BLURRED, *OWN):
             if of in method.sets and seed < method.seeds:
                 study.measure(of, method.what, seed, partial(judged, study, method, of, seed))
 

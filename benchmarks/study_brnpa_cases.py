@@ -59,6 +59,7 @@ class Case:
 TEACHER, STUDENT, PLAIN, BILINEAR, BRANCH = "teacher", "student", "plain mean", "B-CNN", "ABN"
 ALONE, LONGER = "student, teacher not asked", "teacher, as many epochs more"
 FINE, FINE_ALONE = "14×14 from ImageNet, distilled", "14×14 from ImageNet"
+TORN, TORN_ALONE = "28×28, not dilated", "28×28, not dilated, teacher not asked"
 RANDOM = "random"
 ON_VIT = {TEACHER: "teacher on ViT-S", STUDENT: "student on ViT-S", ALONE: "student on ViT-S, teacher not asked"}
 FINER = {"strides": (1,), "epochs": 10}
@@ -72,6 +73,12 @@ CLAIMED = (
     Case(LONGER, GOES_ON, start=TEACHER),
     Case(FINE, FINER, teacher=TEACHER, sets=(CLOTHING,)),
     Case(FINE_ALONE, FINER, sets=(CLOTHING,)),
+)
+TORN_ON = {**GOES_ON, "strides": (1, 1), "dilation": False}
+"""What a finer grid does to a network where nothing is made up for."""
+DAMAGED = (
+    Case(TORN, TORN_ON, start=TEACHER, teacher=TEACHER, sets=(CLOTHING,)),
+    Case(TORN_ALONE, TORN_ON, start=TEACHER, sets=(CLOTHING,)),
 )
 ABLATED = {
     "no refining": {"refine": False},
@@ -99,7 +106,7 @@ TRANSFORMER = (
         for name, teacher in ((STUDENT, ON_VIT[TEACHER]), (ALONE, ""))
     ),
 )
-CASES = (*CLAIMED, *COMPARED, *TRANSFORMER)
+CASES = (*CLAIMED, *DAMAGED, *COMPARED, *TRANSFORMER)
 
 
 @dataclass(frozen=True)

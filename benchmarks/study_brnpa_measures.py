@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as functional
 from study_brnpa_cases import (
     BILINEAR,
     BRANCH,
@@ -20,6 +21,8 @@ from study_brnpa_cases import (
     SETS,
     STUDENT,
     TEACHER,
+    TORN,
+    TORN_ALONE,
     Study,
 )
 from torch import Tensor
@@ -60,7 +63,7 @@ class Method:
         others: cases whose networks it needs besides the judge's.
         photos: of a set, at most; None for all.
         sets: in which it is judged.
-        cells: the grid over whose cells maps are averaged before they are judged; None for their own.
+        changed: what maps (B, T, h, w) become before they are judged; None for as they are.
         fill: what pixels become that are taken away; None for black.
         seeds: of these the first, no more.
     """
@@ -71,7 +74,7 @@ class Method:
     others: tuple[str, ...] = ()
     photos: int | None = None
     sets: tuple[str, ...] = SETS
-    cells: tuple[int, int] | None = None
+    changed: Callable[[Tensor], Tensor] | None = None
     fill: Fill | None = None
     seeds: int = 3
 
@@ -126,7 +129,30 @@ CROSSED = (
     *_crossed(TEACHER, STUDENT),
     *_crossed(ON_VIT[TEACHER], ON_VIT[STUDENT], photos=FEW, sets=(CLOTHING,), seeds=1),
 )
-COARSENED = tuple(Method(coarsened(rank), STUDENT, _ranked(STUDENT, rank), cells=COARSE) for rank in (1, "mean"))
+
+
+def in_cells(maps: Tensor) -> Tensor:
+    """Means over the teacher's places."""
+    return on_grid(maps, COARSE).float()
+
+
+def _beside(back: bool) -> Callable[[Tensor], Tensor]:
+    """Maps moved by half of their own cell up and left, where what a student finds belongs, or as far from there."""
+    sides = (0, 1, 0, 1) if back else (1, 0, 1, 0)
+    return lambda maps: functional.avg_pool2d(functional.pad(maps, sides, mode="replicate"), 2, stride=1)
+
+
+def beside(rank: int | str, back: bool) -> str:
+    return f"{of_ranks(STUDENT, rank)}, half a cell {'back' if back else 'on'}"
+
+
+COARSENED = tuple(Method(coarsened(rank), STUDENT, _ranked(STUDENT, rank), changed=in_cells) for rank in (1, "mean"))
+MOVED = tuple(
+    Method(beside(rank, back), STUDENT, _ranked(STUDENT, rank), changed=_beside(back), seeds=1)
+    for rank in (1, "mean")
+    for back in (True, False)
+)
+"""Whether it is that a finer grid stands beside the coarser, see `high_resolution`; both ways smooth as much."""
 OTHERS = (
     Method("Grad-CAM", STUDENT, lambda networks: regard.GradCAM(networks[STUDENT])),
     Method("random", STUDENT, lambda networks: regard.Random(networks[STUDENT])),
@@ -149,9 +175,9 @@ BLURRED = tuple(replace(method, name=blurred(method.name), fill=Blur(), seeds=1)
 OWN = tuple(
     Method(own_map(case.name), case.name, _ranked(case.name, "mean"), sets=(CLOTHING,))
     for case in CASES
-    if case.name not in (TEACHER, STUDENT, BILINEAR, BRANCH, *ON_VIT.values())
+    if case.name not in (TEACHER, STUDENT, BILINEAR, BRANCH, TORN, TORN_ALONE, *ON_VIT.values())
 )
-"""The maps of all other trainings, each judged by its own network."""
+"""The maps of other trainings, each judged by its own network."""
 
 
 def examined(study: Study, of: str, seed: int, case: str) -> tuple[list[Path], Tensor, Tensor]:
@@ -176,7 +202,7 @@ def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
     for places in taken.nonzero()[:, 0].split(BATCH):
         pixels = judge.prepare([files[place] for place in places])
         explanation = explainer(pixels, regard.PerImage(truth[places]))
-        maps = explanation.maps if method.cells is None else on_grid(explanation.maps, method.cells).float()
+        maps = explanation.maps if method.changed is None else method.changed(explanation.maps)
         others = replace(explanation, maps=maps, classifier=judge.name, classifier_hash=judge.hash)
         read = curves(judge, pixels, others, fill=method.fill, steps=STEPS)
         values = (

@@ -16,6 +16,8 @@ from study_brnpa_cases import (
     SETS,
     STUDENT,
     TEACHER,
+    TORN,
+    TORN_ALONE,
     VIT,
     Case,
     Study,
@@ -112,6 +114,7 @@ def distilled(study: Study) -> list[str]:
     pairs = (
         ("the teacher", STUDENT, ALONE, TEACHER),
         ("ImageNet's weights", FINE, FINE_ALONE, TEACHER),
+        ("the teacher, 28×28, not dilated", TORN, TORN_ALONE, TEACHER),
         (ON_VIT[TEACHER], ON_VIT[STUDENT], ON_VIT[ALONE], ON_VIT[TEACHER]),
     )
     for name, taught, alone, teacher in pairs:

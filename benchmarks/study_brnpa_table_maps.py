@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from study_brnpa_cases import ON_VIT, STUDENT, TEACHER, Study
 from study_brnpa_crossed import as_difference, crossed, in_numbers, line, relative, right, table, values_of
-from study_brnpa_measures import AGAIN, OTHERS, blurred, called, coarsened, judged_by, of_ranks, sparse
+from study_brnpa_measures import AGAIN, OTHERS, beside, blurred, called, coarsened, judged_by, of_ranks, sparse
 
 from regard.statistics import ALPHA, welch
 
@@ -47,24 +47,25 @@ def _removal(study: Study, networks: str, teacher: str, student: str) -> list[st
 
 
 def fineness(study: Study) -> list[str]:
-    """Why (c) comes out as it does: the student's own maps, and the same with only the teacher's places."""
-    columns = ["map", "photos", "seeds"]
-    columns += [f"{figure} {words}" for figure in ("deletion", "insertion") for words in ("14×14", "7×7", "14×14 less")]
+    """Why (c) comes out as it does: the student's own maps, and the same with only the teacher's places, or moved."""
+    columns = ["map", "its maps", "photos", "seeds"]
+    columns += [f"{figure}{words}" for figure in ("deletion", "insertion") for words in ("", ", its own less it")]
     lines = []
     for rank in RANKS:
-        cells: list[str] = []
-        for figure in ("deletion", "insertion"):
-            fine, coarse = (
-                values_of(study, judged_by(STUDENT, name), relative(figure))
-                for name in (of_ranks(STUDENT, rank), coarsened(rank))
-            )
-            found = crossed(fine - coarse)
-            cells += [in_numbers(crossed(fine)), in_numbers(crossed(coarse)), as_difference(found)]
-        if found.photos:
-            lines.append(line(called(rank), found.photos, found.seeds, *cells))
-    return table(
-        "(c) The student's maps, and their means over the teacher's places, judged by the student", columns, lines
-    )
+        own = of_ranks(STUDENT, rank)
+        for words, name in {
+            "as they are": own,
+            "in cells of 7×7": coarsened(rank),
+            "half a cell back": beside(rank, back=True),
+            "half a cell on": beside(rank, back=False),
+        }.items():
+            cells: list[str] = []
+            for figure in ("deletion", "insertion"):
+                usual, found = (values_of(study, judged_by(STUDENT, each), relative(figure)) for each in (own, name))
+                cells += [in_numbers(crossed(found)), "" if name == own else as_difference(crossed(usual - found))]
+            if cells[0]:
+                lines.append(line(called(rank), words, crossed(found).photos, crossed(found).seeds, *cells))
+    return table("(c) The student's maps, with fewer places, or moved, judged by the student", columns, lines)
 
 
 def sparsity(study: Study) -> list[str]:

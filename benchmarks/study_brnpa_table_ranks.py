@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-from study_brnpa_cases import CASES, Study
+from study_brnpa_cases import CASES, ON_VIT, Study
 from study_brnpa_crossed import (
     Get,
     Row,
@@ -100,7 +100,8 @@ def changed(study: Study) -> list[str]:
     lines = []
     for case, rank in itertools.product(RANKED, RANKS):
         read = partial(values_of, study, f"ranks of {case}")
-        found = [read(_same(rank, name, grid)) for name in (*CHANGES, ANOTHER) for grid in (None, COARSE)]
+        same = partial(_same, rank, beside=case not in ON_VIT.values())
+        found = [read(same(name, grid)) for name in (*CHANGES, ANOTHER) for grid in (None, COARSE)]
         if (first := crossed(found[0])).photos:
             said = (in_percent(crossed(each)) for each in found)
             lines.append(line(case, rank, first.photos, *said, in_numbers(crossed(read(_correlation(rank))))))
@@ -152,15 +153,19 @@ def _lost(rank: int) -> Get:
     return get
 
 
-def _same(rank: int, name: str, grid: tuple[int, int] | None = None) -> Get:
+def _same(rank: int, name: str, grid: tuple[int, int] | None = None, beside: bool = True) -> Get:
     """1 where the changed photo has its representative in the same place, or in the same cell of a coarser grid.
 
-    NaN where the photo's own is moved out of the frame.
+    NaN where the photo's own is moved out of the frame. Of a convolutional network with a stride less, what a place of
+    the teacher's held stands in the last of those that it became (see `high_resolution`), of a mirrored photo, once it
+    is mirrored back, in the first: it is moved `beside`, so that what is the same counts as the same.
     """
 
     def get(row: Row) -> list[float]:
         own, down_across = np.array(row["places"])[:, rank - 1], np.array(row["grid"])
         other = np.roll(own, 1, axis=0) if name == ANOTHER else np.array(row[name])[:, rank - 1]
+        if name == "mirrored" and beside:
+            other = other + np.array([0, down_across[1] // COARSE[1] - 1])
         cells = [each * np.array(grid or down_across) // down_across for each in (own, other)]
         same = (cells[0] == cells[1]).all(axis=1).astype(float)
         gone = (

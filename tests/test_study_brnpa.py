@@ -142,7 +142,8 @@ def test_maps_may_be_judged_with_fewer_places(benchmarks, study, trained, monkey
         measures, "curves", lambda judge, pixels, of, **how: seen.append(of) or real(judge, pixels, of, **how)
     )
     own = next(method for method in measures.CROSSED if method.what == "student's rank 1 judged by student")
-    for method in (own, replace(own, cells=(2, 2))):
+    monkeypatch.setattr(measures, "COARSE", (2, 2))
+    for method in (own, replace(own, changed=measures.in_cells)):
         measures.judged(study, method, SET, 0)
     fine, coarse = seen
     side = fine.maps.shape[-1] // 2
@@ -150,6 +151,12 @@ def test_maps_may_be_judged_with_fewer_places(benchmarks, study, trained, monkey
     for row, column in itertools.product(range(2), repeat=2):
         part = fine.maps[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
         assert coarse.maps[..., row, column] == pytest.approx(part.mean(dim=(2, 3)), rel=1e-4)
+
+
+def test_maps_are_moved_by_half_a_cell_either_way(benchmarks):
+    maps = torch.tensor([[[[0.0, 4.0, 8.0], [2.0, 6.0, 4.0]]]])
+    assert benchmarks["measures"]._beside(back=True)(maps).tolist() == [[[[3.0, 5.5, 6.0], [4.0, 5.0, 4.0]]]]
+    assert benchmarks["measures"]._beside(back=False)(maps).tolist() == [[[[0.0, 2.0, 6.0], [1.0, 3.0, 5.5]]]]
 
 
 def test_a_mean_over_seeds_and_photos_has_the_interval_of_a_plain_loop(benchmarks):
@@ -190,8 +197,10 @@ def test_without_a_rank_its_part_of_every_logit_is_gone(benchmarks):
 def test_places_are_the_same_in_a_coarser_grid_where_they_share_a_cell(benchmarks):
     ranks = benchmarks["table_ranks"]
     row = {"grid": [14, 14], "places": [[[0, 13]], [[2, 5]], [[2, 5]]], "mirrored": [[[1, 12]], [[2, 5]], [[2, 6]]]}
-    assert ranks._same(1, "mirrored")(row) == [0, 1, 0]
-    assert ranks._same(1, "mirrored", (7, 7))(row) == [1, 1, 0]
+    assert ranks._same(1, "mirrored", beside=False)(row) == [0, 1, 0]
+    assert ranks._same(1, "mirrored", (7, 7), beside=False)(row) == [1, 1, 0]
+    assert ranks._same(1, "mirrored")({**row, "mirrored": [[[0, 12]], [[2, 5]], [[2, 4]]]}) == [1, 0, 1]
+    assert ranks._same(1, "mirrored")({**row, "grid": [7, 7]}) == [0, 1, 0]
     assert ranks._same(1, ranks.ANOTHER)(row) == [0, 0, 1]
     moved = ranks._same(1, "moved")({**row, "moved": [[[0, 11]], [[2, 5]], [[2, 4]]]})
     assert np.isnan(moved[0])  # its own place is moved out of the frame

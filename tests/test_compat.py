@@ -29,6 +29,7 @@ MODULES = {
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",
     "playwright": "playwright.sync_api",
+    "psutil": "psutil",
     "python-multipart": "python_multipart",
     "pytorch-metric-learning": "pytorch_metric_learning.losses",
     "ray": "ray.data",

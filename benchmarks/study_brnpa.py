@@ -2,7 +2,7 @@
 
     python benchmarks/study_brnpa.py ../shared/data --write docs/br-npa-study.md
 
-Every row is a training of its own, by `fit_brnpa`, on photos of which none is examined. About eight hours on a core.
+Every row is a training of its own, by `fit_brnpa`, on photos of which none is examined. About ten hours on a core.
 Rows are kept beside this file, so that nobody has to take the tables on trust; what is done is not done again.
 """
 

@@ -19,6 +19,7 @@ from study_brnpa_cases import (
     ON_VIT,
     RANDOM,
     SETS,
+    SLOWER,
     STUDENT,
     TEACHER,
     TORN,
@@ -175,7 +176,7 @@ BLURRED = tuple(replace(method, name=blurred(method.name), fill=Blur(), seeds=1)
 OWN = tuple(
     Method(own_map(case.name), case.name, _ranked(case.name, "mean"), sets=(CLOTHING,))
     for case in CASES
-    if case.name not in (TEACHER, STUDENT, BILINEAR, BRANCH, TORN, TORN_ALONE, *ON_VIT.values())
+    if case.name not in (TEACHER, STUDENT, BILINEAR, BRANCH, TORN, TORN_ALONE, *ON_VIT.values(), SLOWER)
 )
 """The maps of other trainings, each judged by its own network."""
 

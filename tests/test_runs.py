@@ -99,6 +99,16 @@ def test_a_run_without_rows_is_complete_too(folder):
     assert files(folder) == ["configuration.json", "log.jsonl", "manifest.json"]
 
 
+@pytest.mark.parametrize("name", ["regard:vit-small", "seed=2", "s3:run"])
+def test_a_folder_s_name_is_no_address_and_no_column(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = opened(Path(name))
+    run.write_rows([row("a.jpg")])
+    assert [*run.rows()[0]] == ["configuration_hash", "image", "method", "target"]
+    run.finish()
+    assert [*read_run(Path(name)).rows[0]] == ["configuration_hash", "image", "method", "target"]
+
+
 def test_a_row_written_twice_counts_once_and_the_later_one_wins(folder):
     run = opened(folder)
     run.write_rows([row("b", score=1), row("a", score=1)])

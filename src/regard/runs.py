@@ -95,7 +95,7 @@ class Run:
         taken = [int(part.stem) for part in parts.glob("*.parquet")]
         place = parts / f"{max(taken, default=-1) + 1:06d}.parquet"
         unfinished = place.with_suffix(".unfinished")
-        parquet.write_table(table, unfinished)
+        _write_table(table, unfinished)
         unfinished.replace(place)
 
     def forget(self, images: Collection[str]) -> None:
@@ -112,7 +112,7 @@ class Run:
     def rows(self) -> list[dict[str, Any]]:
         """All rows so far, sorted by key; a key that was written twice counts once, the later row."""
         parts = sorted((self.folder / _PARTS).glob("*.parquet")) or list(self.folder.glob(_ROWS))
-        found = {_key(row): row for part in parts for row in parquet.read_table(part).to_pylist()}
+        found = {_key(row): row for part in parts for row in _read_rows(part)}
         return [found[key] for key in sorted(found)]
 
     def log(self, event: str, **fields: Any) -> None:
@@ -129,7 +129,7 @@ class Run:
         rows = self.rows()
         if rows:
             unfinished = self.folder / f"{_ROWS}.unfinished"
-            parquet.write_table(_table(rows), unfinished)
+            _write_table(_table(rows), unfinished)
             unfinished.replace(self.folder / _ROWS)
             _write_atomically(self.folder / _INDEX, _to_csv(rows))
         self.log("finished", rows=len(rows))
@@ -180,7 +180,7 @@ def read_run(folder: Path) -> FinishedRun:
             expected=f"regard.run version {FORMAT_VERSION} or older",
         )
     try:
-        rows = parquet.read_table(folder / _ROWS).to_pylist() if manifest.get("rows") else []
+        rows = _read_rows(folder / _ROWS) if manifest.get("rows") else []
     except (OSError, arrow.ArrowException) as reason:
         raise RunError(f"the rows of the run in {str(folder)!r} are gone or damaged", came=str(reason)) from reason
     return FinishedRun(folder, manifest, rows)
@@ -373,6 +373,17 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> arrow.Table:
         return arrow.table({name: [row.get(name) for row in rows] for name in columns})
     except (arrow.ArrowException, UnicodeEncodeError) as reason:
         raise RunError("rows hold text that is no Unicode, or a column of several types", came=str(reason)) from reason
+
+
+def _write_table(table: arrow.Table, place: Path) -> None:
+    with place.open("wb") as file:  # of a path, pyarrow takes what stands before a colon for an address
+        parquet.write_table(table, file)
+
+
+def _read_rows(place: Path) -> list[dict[str, Any]]:
+    with place.open("rb") as file:
+        rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
+    return rows
 
 
 def _write_atomically(path: Path, text: str) -> None:

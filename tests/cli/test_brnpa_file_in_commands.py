@@ -1,4 +1,4 @@
-"""A file of a BR-NPA classifier is a classifier to `regard compare` and `regard evaluate`, as any other."""
+"""A file of a BR-NPA classifier is a classifier to every command, as any other."""
 
 import json
 from pathlib import Path
@@ -29,6 +29,13 @@ def found(monkeypatch, tmp_path, program):
     lines = [f"photos/{path.name},{LABELS[answer]}" for path, answer in zip(paths, answers, strict=True)]
     Path("photos.csv").write_text("\n".join(["file,label", *lines, ""]), encoding="utf-8")
     return program, classifier
+
+
+def others_in(file, count):
+    """Photos of two other classes, and the file that says so."""
+    paths = photos_in(Path("photos"), count)
+    lines = [f"photos/{path.name},{'ant' if number % 2 else 'bee'}" for number, path in enumerate(paths)]
+    Path(file).write_text("\n".join(["file,label", *lines, ""]), encoding="utf-8")
 
 
 def test_its_maps_are_compared_with_those_of_another_file_and_method(found):
@@ -88,3 +95,51 @@ def test_its_methods_are_judged_on_photos_that_it_answers(found):
     assert {"br-npa", "br-npa:rank=2", "grad-cam", "random"} <= methods.keys()
     assert all(0 <= methods[name]["gini"]["mean"] <= 1 for name in ("br-npa", "br-npa:rank=2"))
     assert methods["br-npa"]["gini"]["mean"] != methods["br-npa:rank=2"]["gini"]["mean"]
+
+
+def test_its_methods_and_layers_are_listed(found):
+    program, _ = found
+    code, out, err = program("models", "mine.safetensors", "--json")
+    assert code == 0, err
+    assert "br-npa" in out
+
+
+def test_a_head_of_other_classes_on_it_is_one_too_and_opens_again(found):
+    program, classifier = found
+    others_in("others.csv", 12)
+    words = ("--classifier", "mine.safetensors", "--out", "others.safetensors", "--run", "trained")
+    code, _, err = program("train", "head", "others.csv", *words)
+    assert code == 0, err
+    code, _, err = program("explain", Path("photos/n00.png"), "--classifier", "others.safetensors", "--run", "seen")
+    assert code == 0, err
+    others = regard.load("others.safetensors")
+    assert isinstance(others, regard.BRNPAClassifier)
+    assert others.labels == ["ant", "bee"]
+    assert others.grid == classifier.grid
+    pixels = classifier.prepare(["photos/n00.png"])
+    assert torch.equal(others.embed(pixels), classifier.embed(pixels))
+    explained = regard.BRNPA(others)(pixels, ["ant"])
+    summed = explained.ranks.shares.sum(dim=2) + others.head.bias[:1]
+    assert torch.allclose(summed, explained.logits[:, :1], atol=1e-4)
+
+
+def test_a_head_of_two_layers_on_it_is_refused_before_anything_is_embedded(found):
+    program, _ = found
+    words = ("--classifier", "mine.safetensors", "--out", "others.safetensors", "--kind", "mlp")
+    code, _, err = program("train", "head", "photos.csv", *words)
+    assert code != 0
+    assert "linear head" in err
+
+
+@pytest.mark.parametrize("command", ["tame", "br-npa"])
+def test_trainings_begin_with_it(command, found):
+    program, _ = found
+    others_in("others.csv", 20)
+    source = "photos" if command == "tame" else "others.csv"
+    words = ("--classifier", "mine.safetensors", "--out", "trained.safetensors", "--epochs", 1)
+    code, _, err = program("train", command, source, *words)
+    assert code == 0, err
+    method = ("--classifier", "mine.safetensors", "--method", "tame:trained.safetensors:force=true")
+    opened = method if command == "tame" else ("--classifier", "trained.safetensors", "--method", "br-npa")
+    code, _, err = program("explain", Path("photos/n00.png"), *opened, "--run", "seen")
+    assert code == 0, err

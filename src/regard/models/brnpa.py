@@ -20,7 +20,7 @@ from regard.labels import Outputs
 from regard.models import passes
 from regard.models.classifier import Classifier, Precision
 from regard.models.files import Source
-from regard.models.head import HeadForm, backbone_of
+from regard.models.head import HeadForm, backbone_of, sharing_weights
 from regard.models.high_resolution import high_resolution
 from regard.models.networks import in_fast_layout
 from regard.models.pooled import PooledNetwork, last_features
@@ -201,6 +201,25 @@ class BRNPAClassifier(Classifier):
             precision=self.precision,
             tokens=None if tokens is None else dict(zip(tokens.blocks, tokens.attentions, strict=True)),
             source=self.backbone_source,
+        )
+
+    def with_head(
+        self, head: nn.Linear, *, labels: Sequence[str] | None, outputs: Outputs, name: str
+    ) -> BRNPAClassifier:
+        """Another classifier of the same vectors: a copy of the network that shares its weights, under a head given.
+
+        Raises:
+            ClassifierError: the head does not read these vectors, or labels do not fit it.
+        """
+        return BRNPAClassifier.of(
+            sharing_weights(self.network),
+            self.preparation,
+            head=head,
+            precision=self.precision,
+            source=self.backbone_source,
+            labels=labels,
+            outputs=outputs,
+            name=name,
         )
 
     @functools.cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from regard.models.classifier import Classifier
 from regard.models.files import Source
 
 Kind = Literal["linear", "mlp"]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,15 @@ def form_of(head: nn.Module) -> HeadForm:
     return form
 
 
+def sharing_weights(network: Network) -> Network:
+    """A copy of a network that shares its weights: what is done to its layers leaves the network as it is."""
+    weights = [*network.parameters(), *network.buffers()]
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
+
+
 def without_layer(network: nn.Module, layer: str) -> nn.Module:
     """A copy of a network with one layer an identity. It shares the weights of the network, which stays as it is."""
-    weights = [*network.parameters(), *network.buffers()]
-    copied: nn.Module = copy.deepcopy(network, {id(tensor): tensor for tensor in weights})
+    copied = sharing_weights(network)
     copied.set_submodule(layer, nn.Identity(), strict=True)
     return copied
 

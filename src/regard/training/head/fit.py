@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from regard.errors import ClassifierError
 from regard.images import Photo
 from regard.labels import Outputs
+from regard.models.brnpa import BRNPAClassifier
 from regard.models.classifier import Classifier
 from regard.models.head import HeadForm, Kind, backbone_of, with_head
 from regard.models.saved import save_classifier
@@ -93,7 +94,8 @@ def fit_head(
         labels: one per photo. "softmax": the name of its class; "sigmoid": the names of its classes, maybe none;
             "scalar": measurements by name.
         outputs: what the head answers: exclusive classes, independent ones, or measurements.
-        kind: a linear head is enough for most backbones, and CDAM explains it in closed form either way.
+        kind: a linear head is enough for most backbones, and CDAM explains it in closed form either way. On a
+            `BRNPAClassifier` the only kind: what comes out is one, too.
         hidden: units of an "mlp".
         held_out: share of the photos that is kept for the figures, of each class; or which ones, one mark a photo.
         seed: of the split, of an "mlp" and of the bootstrap. Which photos are held out depends on their content and
@@ -112,6 +114,7 @@ def fit_head(
         RunError: the run's folder holds a finished run, which force alone replaces, or something else.
     """
     _check_settings(kind, hidden, held_out, len(photos), len(labels))
+    _check_goes_on(kind, classifier)
     if run is not None:
         check_run(Path(run), force)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
@@ -132,8 +135,8 @@ def fit_head(
         shown = [(photos[found.places[place]], found.fingerprints[place]) for place in _places(apart)]
         _warn(unreadable, figures, {*prints}.intersection(found.fingerprints[place] for place in _places(apart)))
         trained = TrainedHead(
-            classifier=with_head(
-                backbone, head.to(backbone.device), labels=list(answers.names), outputs=outputs, name=name
+            classifier=_finished(
+                classifier, backbone, head.to(backbone.device), labels=list(answers.names), outputs=outputs, name=name
             ),
             held_out=figures,
             training={
@@ -165,6 +168,13 @@ def fit_head(
         facts = {**trained.training, "held_out_figures": asdict(figures), "unreadable": unreadable}
         write_run(Path(run), configuration, shown, (outputs, answers.values[apart], said, answers.names), facts)
     return trained
+
+
+def _finished(classifier: Classifier, backbone: Classifier, head: nn.Module, **said: Any) -> Classifier:
+    """The backbone with the head; where representatives are what is embedded, a classifier that decides by them."""
+    if isinstance(classifier, BRNPAClassifier) and isinstance(head, nn.Linear):
+        return classifier.with_head(head, **said)
+    return with_head(backbone, head, **said)
 
 
 def _asked(held_out: float | Sequence[bool], found: Embedded) -> float | str:
@@ -217,6 +227,16 @@ def _check_settings(kind: str, hidden: int, held_out: float | Sequence[bool], ph
         check_share(held_out)
     elif len(held_out) != photos:
         raise ClassifierError("every photo is held out or not", came=f"{photos} photos, {len(held_out)} marks")
+
+
+def _check_goes_on(kind: str, classifier: Classifier) -> None:
+    """Refuse a head by which nobody could say what a representative adds, and which no file could hold."""
+    if kind != "linear" and isinstance(classifier, BRNPAClassifier):
+        raise ClassifierError(
+            f"{classifier.name} decides by representatives, what each adds to a linear layer",
+            came=f"a head of the kind {kind!r}",
+            remedy="take a linear head, or the backbone by itself: classifier.backbone",
+        )
 
 
 def _warn(unreadable: Mapping[str, str], figures: HeldOut, both: Set[str]) -> None:

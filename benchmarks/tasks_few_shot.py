@@ -44,6 +44,7 @@ CASES = (
     Case(ALONE),
     Case("mean", {"pooling": "mean"}),
     Case("B-CNN", {"pooling": "bilinear"}),
+    Case("ABN", {"pooling": "branch"}),
     Case("cross attention", {"pooling": "mean", "comparison": "cross-attention"}),
     Case("K = 3, no refining", {"refine": False}),
     Case("K = 3, random places", {"select": "random"}),

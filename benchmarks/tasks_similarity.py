@@ -25,7 +25,7 @@ SHOTS = 5
 RANKED = {"br-npa, rank 1": {"rank": 1}, "br-npa, mean of ranks": {"rank": "mean"}}
 OWN = {"its own maps, mean": {"rank": "mean"}}
 SUBJECTS = {
-    "few-shot": (tasks_few_shot.STUDENT, "B-CNN"),
+    "few-shot": (tasks_few_shot.STUDENT, "B-CNN", "ABN"),
     "re-id": (tasks_reid.STUDENT, tasks_reid.TEACHER, "B-CNN", tasks_reid.ATTENTION_BRANCH),
 }
 """Networks whose maps are judged."""

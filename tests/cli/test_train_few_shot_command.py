@@ -64,7 +64,6 @@ def test_photos_become_a_teacher_and_a_teacher_a_student_that_are_examined_on_ne
 
 REFUSED = {
     "ways of a classification": ("--task classification --ways 5", "--ways does nothing with --task classification"),
-    "a branch": ("--pooling branch", "pooling of a recipe cannot be that"),
     "cross attention of ranks": ("--comparison cross-attention", "pooling of a recipe cannot be that"),
     "too many ways": ("--ways 9", "too few classes to train on for episodes of 9"),
     "too many shots": ("--ways 2 --shots 5 --queries 2", "have too few photos"),

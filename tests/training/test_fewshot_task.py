@@ -71,6 +71,21 @@ def test_the_loss_is_the_mean_cross_entropy_of_an_episode_s_queries(shots):
     assert list(components) == list(task.components)
 
 
+def test_the_branch_learns_by_the_classes_trained_on_and_moves_the_network():
+    task = task_of(recipe_of(pooling="branch"))
+    task.module.eval()
+    batch = task.batch([0, 2], 0)
+    losses, components = task.losses(batch)
+    assert list(components) == list(task.components) == ["cross-entropy", "head", "branch"]
+    assert torch.allclose(losses, sum(components.values()))
+    answers = task.module.network.represent(batch.pixels).logits
+    expected = functional.cross_entropy(answers, batch.classes, reduction="none").view(2, -1).mean(dim=1)
+    assert torch.allclose(components["branch"], expected, atol=1e-6)
+    kept = [weight for weight in task.module.network.backbone.parameters() if weight.requires_grad]
+    moved = torch.autograd.grad(components["branch"].sum(), kept, allow_unused=True)
+    assert any(gradient is not None and gradient.abs().max() > 0 for gradient in moved)
+
+
 def test_the_head_learns_beside_and_moves_nothing_else():
     task = task_of()
     task.module.eval()

@@ -110,6 +110,18 @@ def test_the_same_asked_again_is_read_back_and_another_is_refused(tmp_path):
             fit(**asked | changed, tracked=never)
 
 
+@pytest.mark.parametrize("pooling", ["bilinear", "branch", "mean"])
+def test_what_it_is_compared_with_decides_by_its_own_vectors_and_opens_again(pooling, tmp_path):
+    recipe = recipe_of(pooling=pooling, count=2 if pooling == "bilinear" else 3, epochs=1)
+    trained = fit(recipe)
+    names = trained.training["classes_held_out"]
+    assert trained.worth.accuracies == pytest.approx(accuracies_by_hand(trained.classifier, names, recipe, 0))
+    trained.save(tmp_path / "trained.safetensors")
+    again = regard.load(tmp_path / "trained.safetensors", network=start().network)
+    pixels = again.prepare(PHOTOS[:2])
+    assert torch.equal(again.embed(pixels), trained.classifier.embed(pixels))
+
+
 @pytest.mark.parametrize(
     ("reason", "how"),
     [
@@ -222,7 +234,6 @@ def test_a_teacher_of_other_classes_or_without_vectors_is_refused():
         ({"scale": float("inf")}, "scale", "inf", "a number above 0"),
         ({"scale": "8"}, "scale", "'8'", "a number above 0"),
         ({"comparison": "distance"}, "comparison", "'distance'", "prototypes, cross-attention"),
-        ({"pooling": "branch"}, "pooling", "'branch'", "a pooling that learns without classes"),
         ({"comparison": "cross-attention"}, "pooling", "'representative'", "cross attention reads single places"),
         (
             {"comparison": "cross-attention", "pooling": "mean", "auxiliary": ((1,),)},

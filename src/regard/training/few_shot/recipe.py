@@ -20,7 +20,7 @@ class FewShotRecipe(BRNPARecipe):
 
     What a `BRNPARecipe` has counts here, too, with these differences: a step's `batch` is counted in episodes;
     `auxiliary` are sets of ranks, the first is 1, with which test episodes are decided besides, which takes no head;
-    `pooling` is no "branch", which learns by classes.
+    the branch of `pooling` "branch" learns by the classes trained on, beside the episodes.
 
     Features of either sign (of a LeakyReLU, say) are pooled by clamped cosines: opposite directions count as unrelated,
     so that no weight is negative and nothing that was explained grows again (`representative_pooling(negative=…)`).
@@ -63,7 +63,6 @@ class FewShotRecipe(BRNPARecipe):
             self._check(name, type(value) is int and value > 0, "a whole number above 0")
         self._check("scale", is_number(self.scale) and self.scale > 0, "a number above 0")
         self._check("comparison", self.comparison in get_args(Comparison), ", ".join(get_args(Comparison)))
-        self._check("pooling", self.pooling != "branch", "a pooling that learns without classes")
         crossed = self.comparison == "cross-attention"
         self._check("pooling", self.pooling == "mean" or not crossed, "'mean': cross attention reads single places")
         self._check("auxiliary", not (crossed and self.auxiliary), "none: cross attention has no ranks")

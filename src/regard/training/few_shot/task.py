@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regard.attention.branch import Branched
 from regard.attention.cross_attention import CrossAttention
 from regard.attention.distillation import distillation_loss
 from regard.attention.prototypes import prototype_logits, prototypes
@@ -31,10 +32,12 @@ class Described:
     Attributes:
         compared: of which episodes are decided: vectors (n, K, C), or features (n, C, h, w) for cross attention.
         joined: what the head reads (n, K · C).
+        branch: logits of the training classes (n, classes), of a pooling whose branch answers by itself; else None.
     """
 
     compared: Tensor
     joined: Tensor
+    branch: Tensor | None = None
 
 
 class Learner(Trainee):
@@ -63,7 +66,8 @@ class Learner(Trainee):
             return Described(features, self.network.pooling(features).joined())
         found = self.network.represent(pixels)
         joined: Tensor = self.network.dropout(found.joined())
-        return Described(joined.unflatten(1, found.vectors.shape[1:]), joined)
+        branch = found.logits if isinstance(found, Branched) else None
+        return Described(joined.unflatten(1, found.vectors.shape[1:]), joined, branch)
 
     def decide(self, compared: Tensor) -> Tensor:
         """Logits (b, N · Q, N) of the queries of b episodes, whose photos are (b, N, shots + queries, …)."""
@@ -85,6 +89,7 @@ class FewShot:
 
         ℓ = (1/NQ) Σ_q distillation_loss( z_q, t_q, n_q )   with a teacher,   CE( z_q, n_q ) without
             + the head's mean cross-entropy, on detached vectors
+            + the branch's, of the training classes too, where there is one: its attention learns by them
 
     z_q are logits of the episode's N classes (`prototype_logits`), t_q the teacher's, of its own vectors of the very
     pixels: what the student is taught is never its own answer, as the published code has it.
@@ -127,6 +132,7 @@ class FewShot:
             "cross-entropy",
             *(("distillation",) if teacher is not None else ()),
             "head",
+            *(("branch",) if recipe.pooling == "branch" else ()),
         )
 
     @property
@@ -159,10 +165,17 @@ class FewShot:
             )
             losses, distilled, true = (values.view(truth.shape).mean(dim=1) for values in each)
             components = {"cross-entropy": true, "distillation": distilled}
-        answers = at_least_float32(self.module.head(found.joined.detach()))
-        beside = functional.cross_entropy(answers, batch.classes, reduction="none")
-        components["head"] = self._by_episode(beside).flatten(1).mean(dim=1)
-        return losses + components["head"], components
+        beside = {"head": self.module.head(found.joined.detach()), "branch": found.branch}
+        for name, answers in beside.items():
+            if answers is not None:
+                components[name] = self._of_classes(answers, batch.classes)
+                losses = losses + components[name]
+        return losses, components
+
+    def _of_classes(self, answers: Tensor, classes: Tensor) -> Tensor:
+        """The mean cross-entropy of each episode's photos, (episodes,), of logits of the training classes."""
+        each = functional.cross_entropy(at_least_float32(answers), classes, reduction="none")
+        return self._by_episode(each).flatten(1).mean(dim=1)
 
     def _by_episode(self, values: Tensor) -> Tensor:
         """(photos, …) → (episodes, N, shots + queries, …)."""

@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from measuring import put_behind
+from study_brnpa_activity import LOOKED, UNTRAINED, activity
 from study_brnpa_boxes import BOXED, FINER, in_boxes, on_finer_grid
 from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, VIT, Study
 from study_brnpa_heads import fitted_heads
-from study_brnpa_measures import BLURRED, COARSENED, CROSSED, MOVED, OTHERS, OWN, RANKED, judged, ranks_of
+from study_brnpa_measures import BLURRED, BY_CELLS, COARSENED, CROSSED, MOVED, OTHERS, OWN, RANKED, judged, ranks_of
 from study_brnpa_table import document
 
 ROWS = Path(__file__).with_name("rows") / "br-npa"
@@ -41,7 +42,9 @@ def work(study: Study) -> None:
             if name in names:
                 study.measure(of, f"ranks of {name}", seed, partial(ranks_of, study, name, of, seed))
                 study.measure(of, f"heads of {name}", seed, partial(fitted_heads, study, name, of, seed))
-        for method in (*CROSSED, *COARSENED, *MOVED, *OTHERS, *BLURRED, *OWN):
+        for name in (*(each for each in LOOKED if each in names), *(UNTRAINED if of == CLOTHING and not seed else ())):
+            study.measure(of, f"activity of {name}", seed, partial(activity, study, name, of, seed))
+        for method in (*CROSSED, *COARSENED, *MOVED, *BY_CELLS, *OTHERS, *BLURRED, *OWN):
             if of in method.sets and seed < method.seeds:
                 study.measure(of, method.what, seed, partial(judged, study, method, of, seed))
 

@@ -32,7 +32,7 @@ import regard
 from regard.explainers.brnpa import BRNPA
 from regard.fills import Blur, Fill
 from regard.metrics.common_grid import on_grid
-from regard.metrics.curves import curves
+from regard.metrics.curves import Level, curves
 from regard.metrics.rank_correlation import rank_correlation
 from regard.metrics.retention import average_drop
 from regard.metrics.sparsity import gini, inverse_rho
@@ -66,6 +66,7 @@ class Method:
         sets: in which it is judged.
         changed: what maps (B, T, h, w) become before they are judged; None for as they are.
         fill: what pixels become that are taken away; None for black.
+        level: what is taken away: "pixel"s of the enlarged map, or places of its own "grid".
         seeds: of these the first, no more.
     """
 
@@ -77,6 +78,7 @@ class Method:
     sets: tuple[str, ...] = SETS
     changed: Callable[[Tensor], Tensor] | None = None
     fill: Fill | None = None
+    level: Level = "pixel"
     seeds: int = 3
 
     @property
@@ -99,7 +101,7 @@ def own_map(case: str) -> str:
 
 
 def called(rank: int | str) -> str:
-    return "mean of ranks" if rank == "mean" else f"rank {rank}"
+    return {"mean": "mean of ranks", "max": "largest of ranks"}.get(str(rank), f"rank {rank}")
 
 
 def of_ranks(case: str, rank: int | str) -> str:
@@ -109,6 +111,11 @@ def of_ranks(case: str, rank: int | str) -> str:
 def coarsened(rank: int | str) -> str:
     """The student's map with no more places than the teacher's."""
     return f"{of_ranks(STUDENT, rank)} in cells of 7×7"
+
+
+def by_cells(case: str, rank: int | str) -> str:
+    """A map whose places are taken away whole."""
+    return f"{of_ranks(case, rank)}, by whole cells"
 
 
 def blurred(name: str) -> str:
@@ -154,7 +161,14 @@ MOVED = tuple(
     for back in (True, False)
 )
 """Whether it is that a finer grid stands beside the coarser, see `high_resolution`; both ways smooth as much."""
+BY_CELLS = tuple(
+    Method(by_cells(case, rank), STUDENT, _ranked(case, rank), (case,), level="grid", seeds=1)
+    for rank in (1, "mean")
+    for case in (TEACHER, STUDENT)
+)
+"""Whether it is that a coarse map is enlarged smoothly: as was published, what is taken away is a place."""
 OTHERS = (
+    Method(of_ranks(STUDENT, "max"), STUDENT, _ranked(STUDENT, "max")),
     Method("Grad-CAM", STUDENT, lambda networks: regard.GradCAM(networks[STUDENT])),
     Method("random", STUDENT, lambda networks: regard.Random(networks[STUDENT])),
     Method("centre", STUDENT, lambda networks: regard.Centre(networks[STUDENT])),
@@ -174,7 +188,7 @@ AGAIN = tuple(method for method in (*CROSSED, *OTHERS) if method.judge == STUDEN
 BLURRED = tuple(replace(method, name=blurred(method.name), fill=Blur(), seeds=1) for method in AGAIN)
 """Whether it is the black that ranks methods so."""
 OWN = tuple(
-    Method(own_map(case.name), case.name, _ranked(case.name, "mean"), sets=(CLOTHING,))
+    Method(own_map(case.name), case.name, _ranked(case.name, "mean"), sets=(CLOTHING,), seeds=case.seeds)
     for case in CASES
     if case.name not in (TEACHER, STUDENT, BILINEAR, BRANCH, TORN, TORN_ALONE, *ON_VIT.values(), SLOWER)
 )
@@ -205,7 +219,7 @@ def judged(study: Study, method: Method, of: str, seed: int) -> Columns:
         explanation = explainer(pixels, regard.PerImage(truth[places]))
         maps = explanation.maps if method.changed is None else method.changed(explanation.maps)
         others = replace(explanation, maps=maps, classifier=judge.name, classifier_hash=judge.hash)
-        read = curves(judge, pixels, others, fill=method.fill, steps=STEPS)
+        read = curves(judge, pixels, others, fill=method.fill, steps=STEPS, level=method.level)
         values = (
             read.clean,
             read.area("deletion"),

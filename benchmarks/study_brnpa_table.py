@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from study_brnpa_activity import activities
 from study_brnpa_boxes import AREA, BOXED
 from study_brnpa_cases import (
     ALONE,
@@ -40,7 +41,7 @@ from study_brnpa_crossed import (
 )
 from study_brnpa_measures import called, judged_by, own_map
 from study_brnpa_table_finer import finer_grid
-from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity, with_a_blur
+from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity, whole_cells, with_a_blur
 from study_brnpa_table_ranks import changed, heads, parts
 
 MARGIN = -0.03
@@ -55,8 +56,10 @@ def document(study: Study) -> str:
         distilled(study),
         removal(study),
         fineness(study),
+        whole_cells(study),
         finer_grid(study),
         sparsity(study),
+        activities(study),
         heads(study),
         parts(study),
         changed(study),

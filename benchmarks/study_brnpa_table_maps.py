@@ -8,9 +8,20 @@ from collections.abc import Iterator
 import numpy as np
 from study_brnpa_cases import ON_VIT, STUDENT, TEACHER, Study
 from study_brnpa_crossed import as_difference, crossed, in_numbers, line, relative, right, table, values_of
-from study_brnpa_measures import AGAIN, OTHERS, beside, blurred, called, coarsened, judged_by, of_ranks, sparse
+from study_brnpa_measures import (
+    AGAIN,
+    OTHERS,
+    beside,
+    blurred,
+    by_cells,
+    called,
+    coarsened,
+    judged_by,
+    of_ranks,
+    sparse,
+)
 
-from regard.statistics import ALPHA, welch
+from regard.statistics import ALPHA, WelchDifference, holm, welch
 
 RANKS = (1, "mean")
 
@@ -66,6 +77,24 @@ def fineness(study: Study) -> list[str]:
             if cells[0]:
                 lines.append(line(called(rank), words, crossed(found).photos, crossed(found).seeds, *cells))
     return table("(c) The student's maps, with fewer places, or moved, judged by the student", columns, lines)
+
+
+def whole_cells(study: Study) -> list[str]:
+    """Claim (c) once more, where a place is taken away whole, so that a coarse map is not smoothed before."""
+    columns = ["map", "photos", "seeds", *_compared("deletion"), *_compared("insertion")]
+    lines = []
+    for rank in RANKS:
+        cells: list[str] = []
+        for figure in ("deletion", "insertion"):
+            low, high = (
+                values_of(study, judged_by(STUDENT, by_cells(case, rank)), relative(figure))
+                for case in (TEACHER, STUDENT)
+            )
+            found = crossed(high - low)
+            cells += [in_numbers(crossed(low)), in_numbers(crossed(high)), as_difference(found)]
+        if found.photos:
+            lines.append(line(called(rank), found.photos, found.seeds, *cells))
+    return table("(c) Whole places taken away, judged by the student", columns, lines)
 
 
 def sparsity(study: Study) -> list[str]:
@@ -132,14 +161,20 @@ def _black_and_blur(study: Study, name: str, figure: str) -> tuple[np.ndarray, n
 def significance(study: Study) -> list[str]:
     """Claim (e) as it was published: of every two methods the difference of means over photos, by Welch's test.
 
-    Of the photos that both have; a photo's number is its mean over seeds.
+    Of the photos that both have; a photo's number is its mean over seeds. What is marked stays below the level when all
+    pairs of the table are counted (Holm).
     """
     lines, get = [], relative("deletion")
     found = {name: _over_seeds(values_of(study, judged_by(judge, name), get)) for name, judge in _methods()}
     known = {name: values for name, values in found.items() if not np.isnan(values).all()}
-    for name, values in known.items():
-        cells = ("" if other == name else _tested(values, against) for other, against in known.items())
-        lines.append(line(name, *cells))
+    tested = {pair: _tested(*(known[name] for name in pair)) for pair in itertools.combinations(known, 2)}
+    adjusted = dict(zip(tested, holm([test.p_value for test, _ in tested.values()]), strict=True))
+    said = {}
+    for (one, other), (test, photos) in tested.items():
+        mark = " ●" if adjusted[one, other] < ALPHA else ""
+        said[one, other] = f"{test.mean:+.3f}{mark} ({photos})" if photos else ""
+        said[other, one] = f"{-test.mean:+.3f}{mark} ({photos})" if photos else ""
+    lines += [line(row, *(said.get((row, column), "") for column in known)) for row in known]
     return table("(e) Deletion of the row's map less the column's, Welch's test", ["map", *known], lines)
 
 
@@ -150,10 +185,10 @@ def _over_seeds(values: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
-def _tested(values: np.ndarray, against: np.ndarray) -> str:
+def _tested(values: np.ndarray, against: np.ndarray) -> tuple[WelchDifference, int]:
+    """The test, and how many photos both have."""
     both = ~np.isnan(values - against)
-    test = welch(values[both].tolist(), against[both].tolist())
-    return f"{test.mean:+.3f}{' ●' if test.p_value < ALPHA else ''} ({both.sum()})" if both.any() else ""
+    return welch(values[both].tolist(), against[both].tolist()), int(both.sum())
 
 
 def _methods() -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ from regard.models.high_resolution import high_resolution
 
 BOXED, AREA = "imagenette-224", "area of the boxes"
 FINER, WITHIN = "a finer grid without training", "variance within cells of 7×7"
-OWN_GRID, FINER_GRID, AVERAGED = GRIDS = ("7×7", "14×14", "14×14 in cells of 7×7")
+OWN_GRID, FINER_GRID, AVERAGED, FINEST_GRID = GRIDS = ("7×7", "14×14", "14×14 in cells of 7×7", "28×28")
 STEPS = (16, 32)
 """Of curves: those of the study, and twice as many, of which each is less than two of the 49 places."""
 
@@ -92,18 +92,20 @@ def in_boxes(data: Path, name: str, photos: int | None = None) -> Columns:
 
 
 def on_finer_grid(data: Path, photos: int | None = None) -> Columns:
-    """EfficientNet-Lite0's mean of ranks on its own grid, on one of twice the sides, and the latter's means over cells.
+    """EfficientNet-Lite0's mean of ranks on its own grid and on finer ones, and means over cells of one of these.
 
     The weights are the same. Maps are judged by the classifier on its own grid: areas under curves of the probability
     of the true class divided by that of the whole photo, NaN where it is wrong; and by their mass inside the boxes.
     """
     classifier = regard.load(LITE)
-    own, finer = (BRNPA(each, rank="mean") for each in (classifier, high_resolution(classifier, (1,))))
+    subjects = (classifier, high_resolution(classifier, (1,)), high_resolution(classifier, (1, 1)))
+    own, finer, finest = (BRNPA(each, rank="mean") for each in subjects)
     found: defaultdict[str, list[float]] = defaultdict(list)
     for batch in batches(data, LITE, photos):
         pixels, target = classifier.prepare(batch.files), regard.PerImage(batch.classes)
         coarse, fine = own(pixels, target), finer(pixels, target)
-        maps = dict(zip(GRIDS, (coarse.maps, fine.maps, on_grid(fine.maps, COARSE).float()), strict=True))
+        each = coarse.maps, fine.maps, on_grid(fine.maps, COARSE).float(), finest(pixels, target).maps
+        maps = dict(zip(GRIDS, each, strict=True))
         right = classifier(pixels).argmax(dim=1) == torch.tensor(batch.classes)
         regions = batch.regions(coarse)
         for grid, shown in maps.items():

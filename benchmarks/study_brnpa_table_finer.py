@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from study_brnpa_boxes import AREA, AVERAGED, BOXED, FINER, FINER_GRID, GRIDS, OWN_GRID, STEPS, WITHIN
+from study_brnpa_boxes import AREA, BOXED, FINER, FINER_GRID, GRIDS, OWN_GRID, STEPS, WITHIN
 from study_brnpa_cases import Study
 from study_brnpa_crossed import Row, as_difference, crossed, in_numbers, line, table
 
@@ -14,7 +14,7 @@ FIGURES = (*(f"{name}, {steps} steps" for steps in STEPS for name in ("deletion"
 
 def finer_grid(study: Study) -> list[str]:
     """Why (c) comes out as it does: nothing but the grid differs, and photos are told apart by what they show."""
-    columns = ["boxes' share of the frame", "photos", "figure", OWN_GRID, f"{FINER_GRID} less", f"{AVERAGED} less"]
+    columns = ["boxes' share of the frame", "photos", "figure", OWN_GRID, *(f"{grid} less" for grid in GRIDS[1:])]
     row = study.done(BOXED, FINER, 0)
     lines = []
     for name, (low, high) in SIZES.items() if row is not None else ():
@@ -26,7 +26,7 @@ def finer_grid(study: Study) -> list[str]:
             less = (as_difference(crossed(other - own)) for other in others)
             lines.append(line(name, found.photos, figure, in_numbers(found), *less))
         within = crossed(_some(row, WITHIN, taken))
-        lines.append(line(name, within.photos, f"{WITHIN}, of {FINER_GRID}", "", in_numbers(within), ""))
+        lines.append(line(name, within.photos, f"{WITHIN}, of {FINER_GRID}", "", in_numbers(within), "", ""))
     return table("(c) A finer grid without training", columns, lines)
 
 

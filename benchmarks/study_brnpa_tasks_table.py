@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,11 @@ import tasks_few_shot
 import tasks_reid
 from measuring import head
 from tasks_kept import REPRESENTATIVE, Row
+from tasks_overlap import DRAWS, Mean, overlaps
+from tasks_similarity import MEANS
 
-DRAWS = 4000
+CURVES = ("deletion", "insertion")
 BySeed = dict[int, Sequence[float]]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean, and where 95 % of those lie that are drawn anew."""
-
-    value: float
-    low: float
-    high: float
 
 
 def mean_of(values: Sequence[Sequence[float]], groups: Sequence[object] | None = None, shared: bool = False) -> Mean:
@@ -134,7 +126,7 @@ def any_ranks(rows: Sequence[Row], name: str) -> bool:
 
 
 def similarity(rows: Sequence[Row]) -> list[str]:
-    """Maps of a cosine; differences to Grad-CAM of the same network, photo by photo."""
+    """Maps of a cosine; differences to Grad-CAM, and of the first map, of the same network, photo by photo."""
     lines = []
     for task in ("few-shot", "re-id"):
         own = [row for row in rows if row["task"] == f"similarity, {task}"]
@@ -142,28 +134,65 @@ def similarity(rows: Sequence[Row]) -> list[str]:
             continue
         what = "a drawing and its prototype" if task == "few-shot" else "a photo and its nearest right match"
         lines += [f"### What makes {what} alike", ""]
-        columns = ["network", "grid", "map", "seeds", "photos", "cosine", "deletion ↓", "less grad-cam"]
-        lines += head([*columns, "insertion ↑", "less grad-cam"])
-        for name in dict.fromkeys(row["case"] for row in own):
-            lines += of_network([row for row in own if row["case"] == name], shared=task == "re-id")
-        lines.append("")
+        columns = ["network", "grid", "map", "seeds", "photos", "cosine"]
+        for curve in ("deletion ↓", "insertion ↑"):
+            columns += [curve, "less grad-cam", "first map less it"]
+        lines += head(columns)
+        networks = {name: [row for row in own if row["case"] == name] for name in dict.fromkeys(map(case_of, own))}
+        for those in networks.values():
+            lines += of_network(those, shared=task == "re-id")
+        lines += ["", *of_networks(networks, shared=task == "re-id")]
     return lines
+
+
+def case_of(row: Row) -> str:
+    name: str = row["case"]
+    return name
 
 
 def of_network(rows: Sequence[Row], shared: bool) -> list[str]:
     drawn: dict[str, Any] = {"groups": rows[0]["about"], "shared": shared}
-    lines = []
+    lines, first = [], next(iter(rows[0]["methods"]))
     for method in rows[0]["methods"]:
         cells = [rows[0]["case"], grid(rows[0]), method, str(len(rows)), str(len(rows[0]["about"]))]
         cells.append(f"{np.mean([row['methods'][method]['clean'] for row in rows]):.2f}")
-        for curve in ("deletion", "insertion"):
-            values, against = (
-                by_seed(rows, lambda row, of=of, curve=curve: row["methods"][of][curve]) for of in (method, "grad-cam")
+        for curve in CURVES:
+            values, against, own = (
+                by_seed(rows, lambda row, of=of, curve=curve: row["methods"][of][curve])
+                for of in (method, "grad-cam", first)
             )
-            added = difference(values, against, **drawn) if method != "grad-cam" else None
-            cells += [f"{mean_of([*values.values()], **drawn).value:.3f}", plain(added)]
+            cells.append(f"{mean_of([*values.values()], **drawn).value:.3f}")
+            cells.append(plain(difference(values, against, **drawn)) if method != "grad-cam" else "")
+            cells.append(plain(difference(own, values, **drawn)) if method != first else "")
         lines.append(line(*cells))
     return lines
+
+
+def of_networks(networks: Mapping[str, Sequence[Row]], shared: bool) -> list[str]:
+    """Every network's own map, the mean of its ranks where it has some; shares of the whole photo's cosine.
+
+    Cosines of two networks have no common unit, shares that are left do, as of probabilities.
+    """
+    first, *_ = networks
+    drawn: dict[str, Any] = {"groups": networks[first][0]["about"], "shared": shared}
+    columns = ["network, by the mean of its maps", "seeds"]
+    lines = head([*columns, *(f"{curve}, share{less}" for curve in CURVES for less in ("", f", {first} less it"))])
+    shares = {name: {curve: by_seed(rows, share_of(curve)) for curve in CURVES} for name, rows in networks.items()}
+    for name, found in shares.items():
+        cells = [name, str(len(networks[name]))]
+        for curve, values in found.items():
+            cells.append(f"{mean_of([*values.values()], **drawn).value:.3f}")
+            cells.append("" if name == first else plain(difference(shares[first][curve], values, **drawn)))
+        lines.append(line(*cells))
+    return [*lines, ""]
+
+
+def share_of(curve: str) -> Callable[[Row], list[float]]:
+    def read(row: Row) -> list[float]:
+        own = next(row["methods"][name] for name in MEANS if name in row["methods"])
+        return [area / clean for area, clean in zip(own[curve], own["clean"], strict=True)]
+
+    return read
 
 
 def side_by_side(rows: Sequence[Row]) -> list[str]:
@@ -186,10 +215,13 @@ def side_by_side(rows: Sequence[Row]) -> list[str]:
         lines.append("")
     if compared:
         methods = [row["method"] for row in compared]
-        lines += head(["mean over photos [95 %]", *methods])
+        lines += head(["mean [95 %]", *methods])
         lines += over_photos("compactness, ", [row["sparsity"]["compactness"] for row in compared])
         lines += over_photos("Gini index, ", [row["sparsity"]["gini"] for row in compared])
-        lines += over_photos("overlap, ", [row["overlap"] for row in compared])
+        alike = [overlaps(row["overlap"]) for row in compared]
+        for what in dict.fromkeys(what for each in alike for what in each):
+            sign = "+" if what.endswith("less two seeds") else ""
+            lines.append(line(f"overlap, {what}", *(plain(each.get(what), 2, sign) for each in alike)))
     return lines
 
 

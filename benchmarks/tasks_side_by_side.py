@@ -19,6 +19,7 @@ from typing import Any
 
 from study_tame import LITE, listed
 from tasks_kept import Extent, Keep, Row
+from tasks_overlap import network_of, pair_of
 
 import regard
 from regard.training import (
@@ -146,7 +147,7 @@ def compared(
 def method_row(method: str, photos: Clothing, extent: Extent, keep: Keep) -> Row:
     """Of every photo how sparse the maps of a task's networks are, and how alike those of two networks.
 
-    Numbers of a photo are means over networks, or over pairs: of two tasks all pairs, of one task those of two seeds.
+    A photo's sparsity is the mean over a task's networks; overlap is of every two networks.
     """
     files = [file_of(task, seed, photos, extent, keep) for seed in range(extent.seeds) for task in TASKS]
     shown = [file for file, _ in photos.unseen[::DRAWN][: extent.judged]]
@@ -178,9 +179,4 @@ def by_photo(values: Iterable[tuple[str, str, float | None]]) -> dict[str, list[
 
 def task_of(contender: str) -> str:
     """The task of "br-npa on few-shot-1.safetensors"."""
-    return contender.rpartition(" on ")[2].rpartition("-")[0]
-
-
-def pair_of(contenders: str) -> str:
-    one, other = sorted(map(task_of, contenders.split(" | ")))
-    return f"{one}, two seeds" if one == other else f"{one} and {other}"
+    return network_of(contender).rpartition("-")[0]

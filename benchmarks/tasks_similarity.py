@@ -24,6 +24,7 @@ SHOTS = 5
 """Of a prototype; the networks learnt by one."""
 RANKED = {"br-npa, rank 1": {"rank": 1}, "br-npa, mean of ranks": {"rank": "mean"}}
 OWN = {"its own maps, mean": {"rank": "mean"}}
+MEANS = ("br-npa, mean of ranks", *OWN)
 SUBJECTS = {
     "few-shot": (tasks_few_shot.STUDENT, "B-CNN", "ABN"),
     "re-id": (tasks_reid.STUDENT, tasks_reid.TEACHER, "B-CNN", tasks_reid.ATTENTION_BRANCH),

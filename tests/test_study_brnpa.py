@@ -305,7 +305,7 @@ def test_photos_are_told_apart_by_what_their_boxes_cover(benchmarks, tmp_path):
     file.parent.mkdir()
     file.write_text(json.dumps(row), encoding="utf-8")
     said = finer.finer_grid(study)
-    assert "| under a quarter | 1 | inside | 0.500 | +0.200 | +0.000 |" in said
-    assert "| a quarter to a half | 1 | inside | 0.500 | -0.100 | +0.000 |" in said
-    assert "| under a quarter | 1 | variance within cells of 7×7, of 14×14 |  | 0.100 |  |" in said
-    assert "| more | 0 | deletion, 16 steps |  |  |  |" in said
+    assert "| under a quarter | 1 | inside | 0.500 | +0.200 | +0.000 | +0.000 |" in said
+    assert "| a quarter to a half | 1 | inside | 0.500 | -0.100 | +0.000 | +0.000 |" in said
+    assert "| under a quarter | 1 | variance within cells of 7×7, of 14×14 |  | 0.100 |  |  |" in said
+    assert "| more | 0 | deletion, 16 steps |  |  |  |  |" in said

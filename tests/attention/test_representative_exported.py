@@ -1,4 +1,4 @@
-"""Pooling leaves torch: exported, traced."""
+"""Pooling leaves torch: exported, traced, compiled."""
 
 import io
 import warnings
@@ -10,40 +10,74 @@ import torch
 from regard.attention.representative import RepresentativePooling, representative_pooling
 from regard.compat import import_optional
 
-from .pooled_features import drawn, mask_of
+from .pooled_features import drawn, mask_of, ways
+
+
+def exported(module, example, file):
+    """A session of a module that takes batches of any size."""
+    batch = {0: torch.export.Dim("batch")}
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            example,
+            opset_version=18,
+            dynamo=True,
+            dynamic_shapes=(batch,) * len(example),
+            verbose=False,
+        )
+        program.save(file)
+    return import_optional("onnxruntime", "export").InferenceSession(str(file), providers=["CPUExecutionProvider"])
+
+
+def answered(session, *given):
+    names = [each.name for each in session.get_inputs()]
+    found = session.run(None, {name: values.numpy() for name, values in zip(names, given, strict=True)})
+    return [torch.from_numpy(each) for each in found]
 
 
 def test_it_is_exported_to_onnx_with_batches_of_any_size_and_gives_the_same(tmp_path):
-    onnxruntime = import_optional("onnxruntime", "export")
-
     class Parts(torch.nn.Module):
         def forward(self, features):
             found = RepresentativePooling(3)(features)
             return found.vectors, found.maps, found.indices, found.scores, found.valid, found.norms
 
-    file = tmp_path / "pooling.onnx"
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Parts(),
-            (drawn(3, 6, 4, 5).float(),),
-            opset_version=18,
-            dynamo=True,
-            dynamic_shapes={"features": {0: torch.export.Dim("batch")}},
-            verbose=False,
-        )
-        program.save(file)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = exported(Parts(), (drawn(3, 6, 4, 5).float(),), tmp_path / "pooling.onnx")
     for features in (
         drawn(1, 6, 4, 5, seed=2),
         drawn(5, 6, 4, 5, seed=3),
         torch.zeros(2, 6, 4, 5),
         torch.ones(2, 6, 4, 5),
     ):
-        found = session.run(None, {session.get_inputs()[0].name: features.float().numpy()})
-        for came, expected in zip(map(torch.from_numpy, found), Parts()(features.float()), strict=True):
+        for came, expected in zip(answered(session, features.float()), Parts()(features.float()), strict=True):
             assert came.dtype is expected.dtype
             torch.testing.assert_close(came, expected, rtol=1e-5, atol=1e-5)
+
+
+@ways
+def test_tokens_with_a_mask_are_exported_whatever_the_way(way, tmp_path):
+    class Parts(torch.nn.Module):
+        def forward(self, tokens, mask):
+            found = representative_pooling(tokens, 2, mask=mask, **way)
+            return found.vectors, found.maps, found.indices
+
+    session = exported(Parts(), (drawn(3, 7, 5).float(), mask_of(3, 7)), tmp_path / "pooling.onnx")
+    for pictures in (1, 4):
+        given = drawn(pictures, 7, 5, seed=pictures).float(), mask_of(pictures, 7, seed=pictures)
+        for came, expected in zip(answered(session, *given), Parts()(*given), strict=True):
+            torch.testing.assert_close(came, expected, rtol=1e-5, atol=1e-5)
+
+
+@ways
+def test_it_is_compiled_without_a_break_and_has_the_same_gradients(way):
+    pooling = RepresentativePooling(3, **way)
+    compiled = torch.compile(pooling, backend="aot_eager", fullgraph=True)
+    features = drawn(2, 6, 4, 5).requires_grad_()
+    expected, found = pooling(features), compiled(features)
+    torch.testing.assert_close(found.vectors, expected.vectors, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.maps, expected.maps, rtol=1e-12, atol=1e-12)
+    moved = [torch.autograd.grad(each.vectors.square().sum(), features)[0] for each in (found, expected)]
+    torch.testing.assert_close(*moved, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore:Converting a tensor")

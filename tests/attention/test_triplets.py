@@ -38,7 +38,6 @@ def test_it_is_what_plain_loops_find(seed, margin):
 
 
 def test_it_is_what_another_library_finds():
-    pytest.importorskip("pytorch_metric_learning")
     from pytorch_metric_learning.distances import LpDistance
     from pytorch_metric_learning.losses import TripletMarginLoss
     from pytorch_metric_learning.miners import BatchHardMiner

@@ -161,6 +161,12 @@ def test_places_that_are_drawn_at_random_are_said_to_be():
         assert sum("drawn at random" in note for note in notes) == said
 
 
+def test_where_single_places_are_used_maps_are_said_to_show_more_than_is_used():
+    for refine, said in ((False, 1), (True, 0)):
+        notes = regard.BRNPA(brnpa(refine=refine))(pixels_of(2), 0).notes
+        assert sum("one place a rank" in note for note in notes) == said
+
+
 @pytest.mark.parametrize("chunk", [1, 8])
 def test_ranks_that_show_nothing_new_are_named(chunk, monkeypatch):
     monkeypatch.setattr(passes, "LARGEST_CHUNK", chunk)

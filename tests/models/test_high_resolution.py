@@ -202,6 +202,18 @@ def unable_network():
     return Net(unable, one=conv(3, 4, 2), two=conv(4, 4, 2), head=nn.Linear(256, CLASSES))
 
 
+@pytest.mark.parametrize(
+    "reason", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")]
+)
+def test_memory_that_runs_out_is_not_taken_for_a_network_that_cannot(reason):
+    def forward(self, pixels):
+        raise reason
+
+    with pytest.raises(RuntimeError) as raised:
+        high_resolution(Net(forward, one=conv(3, 4, 2)), frame=32)
+    assert raised.value is reason
+
+
 @pytest.mark.parametrize("make", [torchvision_resnet, unable_network, vit], ids=["works", "fails", "transformer"])
 def test_the_network_stays_as_it_was_also_on_an_error(make):
     network = make().train()

@@ -25,6 +25,7 @@ from regard.targets import Output
 
 AS_A_WAY_TO_LOOK = "the classifier does not decide by representatives: these show what its last features hold"
 DRAWN = "places are drawn at random, so the order of the ranks says nothing of activity"
+SINGLE = "what is used is one place a rank; its map shows what else is like that place"
 ACCIDENT = f"norms vary by less than {EVEN:.0%} of their mean, so which places come first is an accident"
 
 
@@ -143,8 +144,8 @@ class BRNPA(Explainer):
         if even and not isinstance(self.classifier, BRNPAClassifier):  # which warns by itself
             warnings.warn(ACCIDENT, stacklevel=2)
         said = ((even, ACCIDENT), (named, "all that is active resembles earlier ranks, so nothing new is shown by"))
-        drawn = (DRAWN,) if self.pooling.select == "random" else ()
-        return (*drawn, *(f"{words}: {', '.join(found)}" for found, words in said if found))
+        how = ((self.pooling.select == "random", DRAWN), (not self.pooling.refine, SINGLE))
+        return (*(words for told, words in how if told), *(f"{words}: {', '.join(found)}" for found, words in said if found))
 
 
 def _shown(maps: Tensor, rank: int | str) -> Tensor:

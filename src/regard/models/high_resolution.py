@@ -14,6 +14,7 @@ from regard.errors import ClassifierError, RegardError, UnsupportedError
 from regard.models.classifier import Classifier
 from regard.models.files import Finer, Source
 from regard.models.networks import unwrapped
+from regard.models.passes import is_out_of_memory
 from regard.models.patch_stride import cuts_patches, patch_of, set_patch_stride
 from regard.models.pooled import PooledNetwork
 from regard.models.strides import Step, has_depthwise, ran, set_strides, steps_of
@@ -181,6 +182,8 @@ def _tried(call: Callable[[], Result], error: type[RegardError], problem: str, r
     except RegardError:
         raise
     except Exception as reason:  # networks raise whatever they stumble over
+        if isinstance(reason, RuntimeError) and is_out_of_memory(reason):
+            raise
         raise error(problem, came=f"{type(reason).__name__}: {reason}", remedy=remedy) from reason
 
 

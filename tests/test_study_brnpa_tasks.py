@@ -111,3 +111,71 @@ def test_a_photo_counts_with_the_mean_of_its_pairs(study):
     _, side, _ = study
     found = side.by_photo([("x", "b", 1.0), ("x", "a", 0.2), ("x", "b", 0.0), ("x", "a", None)])
     assert found == {"x": [0.2, 0.5]}
+
+
+def rows_of_all_tables(cases=("K = 3", "K = 3, distilled", "B-CNN")):
+    """Two seeds; a network's numbers are all alike, so that means have no spread."""
+    rows, worth = [], {"K = 3": 0.5, "K = 3, distilled": 0.75, "B-CNN": 0.25}
+    for case in cases:
+        ranks = {name: [worth[case] / 2] * 4 for name in ("1", "2", "3", "1+2", "2+3")} | {"1+2+3": [worth[case]] * 4}
+        with_ranks = {"ranks": ranks} if case.startswith("K") else {}
+        first = ("br-npa, rank 1", "br-npa, mean of ranks") if with_ranks else ("its own maps, mean",)
+        for seed in range(2):
+            about = {"case": case, "seed": seed, "grid": [7, 7]}
+            rows.append({"task": "few-shot", "shots": 1, **about, "accuracy": [worth[case]] * 4, **with_ranks})
+            found = {"mAP": [worth[case]] * 4, "rank-1": [1.0] * 4}
+            by_rank = {"ranks": {name: {"mAP": values} for name, values in ranks.items()}} if with_ranks else {}
+            rows.append({"task": "re-id", **about, "before": 0.1, "persons": list("aabb"), **found, **by_rank})
+            areas = {name: (0.2 + place / 10) * worth[case] for place, name in enumerate((*first, "grad-cam", "rise"))}
+            methods = {
+                name: {"clean": [worth[case]] * 2, "deletion": [area] * 2, "insertion": [2 * area] * 2}
+                for name, area in areas.items()
+            }
+            asked = {**about, "about": ["a", "b"], "methods": methods}
+            rows += [{"task": f"similarity, {task}", **asked} for task in ("few-shot", "re-id")]
+    return rows
+
+
+def test_every_table_says_what_its_rows_hold(study):
+    table, *_ = study
+    said = table.document(rows_of_all_tables()).splitlines()
+    shot = said.index("### Omniglot, 5 ways, 1 shot")
+    assert "| K = 3, distilled | 7×7 | 2 | 75.0 [75.0, 75.0] | +25.0 [+25.0, +25.0] |  |" in said[shot:]
+    assert "| 1 | 25.0 (-25.0 [-25.0, -25.0]) | 37.5 (-37.5 [-37.5, -37.5]) |" in said[shot:]
+    again = said.index("### Re-identification, 2 persons, 4 queries")
+    line = "| B-CNN | 7×7 | 2 | 10.0 | 25.0 [25.0, 25.0] | -25.0 [-25.0, -25.0] |  | 100.0 [100.0, 100.0] |"
+    assert line in said[again:]
+    maps = said.index("### What makes a drawing and its prototype alike")
+    rise = next(line for line in said[maps:] if line.startswith("| K = 3 | 7×7 | rise |"))
+    assert [cell.split(" ")[0] for cell in rise.strip("| ").split(" | ")[3:]] == [
+        *("2", "2", "0.50"),  # seeds, photos, cosine
+        *("0.250", "+0.050", "-0.150"),  # 0.5 · 0.5; less grad-cam 0.4 · 0.5; rank 1, 0.2 · 0.5, less it
+        *("0.500", "+0.100", "-0.300"),
+    ]
+    share = next(line for line in said[maps:] if line.startswith("| B-CNN | 2 |"))
+    assert [cell.split(" ")[0] for cell in share.strip("| ").split(" | ")[2:]] == ["0.200", "+0.100", "0.400", "+0.200"]
+
+
+def test_tasks_side_by_side_are_one_table_of_worth_and_one_of_maps(study):
+    table, *_ = study
+    rows = [
+        {
+            "task": "side by side",
+            "case": "re-id",
+            "seed": seed,
+            "grid": [14, 14],
+            "of": "mAP",
+            "value": value,
+            "chance": 0.1,
+        }
+        for seed, value in enumerate((0.25, 0.5))
+    ]
+    sparsity = {"compactness": {"re-id": [0.5, 0.5]}, "gini": {"re-id": [0.25, 0.25]}}
+    overlap = {"few-0 | few-1": [0.9] * 2, "re-0 | re-1": [0.7] * 2}
+    overlap |= {f"few-{one} | re-{other}": [0.6] * 2 for one in (0, 1) for other in (0, 1)}
+    rows.append({"task": "compare", "method": "br-npa", "seeds": 2, "sparsity": sparsity, "overlap": overlap})
+    said = table.document(rows)
+    assert "| re-id | 14×14 | 2 | mAP: 25.0, 50.0 | 10.0 |" in said
+    assert "| compactness, re-id | 0.50 [0.50, 0.50] |" in said
+    assert "| overlap, few and re | 0.60 [0.60, 0.60] |" in said
+    assert "| overlap, few and re, less two seeds | -0.20 [-0.20, -0.20] |" in said

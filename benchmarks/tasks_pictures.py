@@ -18,8 +18,8 @@ from regard.explanation import join
 from regard.models.high_resolution import high_resolution
 
 DOTS = 75
-WIDTHS, LARGEST = (700, 600, 500, 400), 150_000
-"""Pixels of a picture, the widest first of which a file has no more bytes."""
+WIDEST, QUALITY = 700, 85
+"""Pixels across, and of WebP."""
 NIPS = ("7e73c7adc520e406.jpg", "821aae58dc96b4b2.jpg", "56dbd7d814ef5c58.jpg")
 GARMENTS = ("dress", "hat", "shoes")
 ALONE = "hat"
@@ -34,8 +34,8 @@ def write(folder: Path, data: Path, extent: Extent, keep: Keep) -> None:
     for name, figure in figures.items():
         page = io.BytesIO()
         figure.savefig(page, dpi=DOTS)
-        save(Image.open(page), folder / f"br-npa-{name}.png")
-    save(Image.open(side_by_side(photos, extent, keep)), folder / "br-npa-by-task.png")
+        save(Image.open(page), folder / f"br-npa-{name}.webp")
+    save(Image.open(side_by_side(photos, extent, keep)), folder / "br-npa-by-task.webp")
 
 
 def drawn(data: Path, extent: Extent, keep: Keep) -> Figure:
@@ -67,11 +67,7 @@ def side_by_side(photos: tasks_side_by_side.Clothing, extent: Extent, keep: Keep
 
 
 def save(picture: Image.Image, file: Path) -> None:
-    """In 256 colours, those of the ranks among them, which a choice by frequency would lose."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    for width in WIDTHS:
-        smaller = picture.convert("RGB")
-        smaller.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
-        smaller.quantize(256, Image.Quantize.MAXCOVERAGE).save(file, optimize=True)
-        if file.stat().st_size <= LARGEST:
-            return
+    smaller = picture.convert("RGB")
+    smaller.thumbnail((WIDEST, 10 * WIDEST), Image.Resampling.LANCZOS)
+    smaller.save(file, quality=QUALITY, method=6)

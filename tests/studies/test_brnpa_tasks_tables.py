@@ -1,22 +1,12 @@
 """What the tables of benchmarks/study_brnpa_tasks.py say of seeds, episodes and photos together."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 
 @pytest.fixture(scope="module")
-def study():
-    benchmarks = str(Path(__file__).parent.parent / "benchmarks")
-    sys.path.insert(0, benchmarks)
-    try:
-        names = ("study_brnpa_tasks_table", "tasks_side_by_side", "tasks_overlap")
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(benchmarks)
+def study(imported):
+    return [imported(name) for name in ("study_brnpa_tasks_table", "tasks_side_by_side", "tasks_overlap")]
 
 
 def test_a_mean_over_seeds_and_episodes_has_the_interval_of_a_plain_loop(study):
@@ -46,6 +36,9 @@ def test_a_person_with_more_photos_counts_for_more_of_them(study):
     found = table.mean_of([[1.0, 0.0, 0.0, 0.0]], ["a", "b", "b", "b"], shared=True)
     assert found.value == 0.25
     assert (found.low, found.high) == (0.0, 1.0)
+    persons, values = np.repeat(range(20), [1, 3] * 10), np.repeat([1.0, 0.0] * 10, [1, 3] * 10)
+    found = table.mean_of([values], persons, shared=True)
+    assert found.low < found.value == 0.25 < found.high < 0.5  # a half, were persons counted alike
 
 
 def test_the_same_queries_in_all_seeds_are_drawn_once(study):
@@ -179,3 +172,32 @@ def test_tasks_side_by_side_are_one_table_of_worth_and_one_of_maps(study):
     assert "| compactness, re-id | 0.50 [0.50, 0.50] |" in said
     assert "| overlap, few and re | 0.60 [0.60, 0.60] |" in said
     assert "| overlap, few and re, less two seeds | -0.20 [-0.20, -0.20] |" in said
+
+
+def test_episodes_of_one_shot_and_of_five_are_in_two_tables(study):
+    table, *_ = study
+    row = {"task": "few-shot", "case": "K = 3", "seed": 0, "grid": [7, 7]}
+    said = table.few_shot([{**row, "shots": shots, "accuracy": [worth]} for shots, worth in ((1, 0.25), (5, 0.75))])
+    assert [line for line in said if line.startswith(("###", "| K = 3 |"))] == [
+        "### Omniglot, 5 ways, 1 shot",
+        "| K = 3 | 7×7 | 1 | 25.0 [25.0, 25.0] |  |  |",
+        "### Omniglot, 5 ways, 5 shots",
+        "| K = 3 | 7×7 | 1 | 75.0 [75.0, 75.0] |  |  |",
+    ]
+
+
+def test_the_interval_of_retrieval_is_of_persons(study, tasks):
+    table, *_ = study
+    row = {"task": "re-id", "case": tasks.reid.TEACHER, "seed": 0, "grid": [4, 2], "before": 0.25}
+    row |= {"persons": ["a"] * 8 + ["b"] * 8, "mAP": [0.0] * 8 + [1.0] * 8, "rank-1": [1.0] * 8 + [0.0] * 8}
+    ends = "50.0 [0.0, 100.0] |  |  | 50.0 [0.0, 100.0] |"
+    assert table.reid([row])[4] == f"| {tasks.reid.TEACHER} | 4×2 | 1 | 25.0 | {ends}"
+
+
+def test_photos_of_persons_are_the_same_in_all_seeds_and_episodes_are_not(study, monkeypatch):
+    (table, *_), asked = study, []
+    monkeypatch.setattr(table, "of_network", lambda rows, shared: asked.append(shared) or [])
+    monkeypatch.setattr(table, "of_networks", lambda networks, shared: asked.append(shared) or [])
+    for task, shared in (("few-shot", False), ("re-id", True)):
+        table.similarity([{"task": f"similarity, {task}", "case": "K = 3"}])
+        assert asked[-2:] == [shared] * 2

@@ -11,7 +11,7 @@ import tasks_reid
 from measuring import head
 from tasks_kept import REPRESENTATIVE, Row
 from tasks_overlap import DRAWS, Mean, overlaps
-from tasks_similarity import MEANS
+from tasks_similarity import MEANS, SUBJECTS
 
 CURVES = ("deletion", "insertion")
 BySeed = dict[int, Sequence[float]]
@@ -138,16 +138,12 @@ def similarity(rows: Sequence[Row]) -> list[str]:
         for curve in ("deletion ↓", "insertion ↑"):
             columns += [curve, "less grad-cam", "first map less it"]
         lines += head(columns)
-        networks = {name: [row for row in own if row["case"] == name] for name in dict.fromkeys(map(case_of, own))}
+        found = {name: [row for row in own if row["case"] == name] for name in SUBJECTS[task]}
+        networks = {name: those for name, those in found.items() if those}
         for those in networks.values():
             lines += of_network(those, shared=task == "re-id")
         lines += ["", *of_networks(networks, shared=task == "re-id")]
     return lines
-
-
-def case_of(row: Row) -> str:
-    name: str = row["case"]
-    return name
 
 
 def of_network(rows: Sequence[Row], shared: bool) -> list[str]:

@@ -139,11 +139,11 @@ def test_every_table_says_what_its_rows_hold(study):
     line = "| B-CNN | 7×7 | 2 | 10.0 | 25.0 [25.0, 25.0] | -25.0 [-25.0, -25.0] |  | 100.0 [100.0, 100.0] |"
     assert line in said[again:]
     maps = said.index("### What makes a drawing and its prototype alike")
-    rise = next(line for line in said[maps:] if line.startswith("| K = 3 | 7×7 | rise |"))
+    rise = next(line for line in said[maps:] if line.startswith("| K = 3, distilled | 7×7 | rise |"))
     assert [cell.split(" ")[0] for cell in rise.strip("| ").split(" | ")[3:]] == [
-        *("2", "2", "0.50"),  # seeds, photos, cosine
-        *("0.250", "+0.050", "-0.150"),  # 0.5 · 0.5; less grad-cam 0.4 · 0.5; rank 1, 0.2 · 0.5, less it
-        *("0.500", "+0.100", "-0.300"),
+        *("2", "2", "0.75"),  # seeds, photos, cosine
+        *("0.375", "+0.075", "-0.225"),  # 0.5 · 0.75; less grad-cam 0.4 · 0.75; rank 1, 0.2 · 0.75, less it
+        *("0.750", "+0.150", "-0.450"),
     ]
     share = next(line for line in said[maps:] if line.startswith("| B-CNN | 2 |"))
     assert [cell.split(" ")[0] for cell in share.strip("| ").split(" | ")[2:]] == ["0.200", "+0.100", "0.400", "+0.200"]
@@ -199,5 +199,5 @@ def test_photos_of_persons_are_the_same_in_all_seeds_and_episodes_are_not(study,
     monkeypatch.setattr(table, "of_network", lambda rows, shared: asked.append(shared) or [])
     monkeypatch.setattr(table, "of_networks", lambda networks, shared: asked.append(shared) or [])
     for task, shared in (("few-shot", False), ("re-id", True)):
-        table.similarity([{"task": f"similarity, {task}", "case": "K = 3"}])
+        table.similarity([{"task": f"similarity, {task}", "case": "B-CNN"}])
         assert asked[-2:] == [shared] * 2

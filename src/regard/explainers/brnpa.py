@@ -145,7 +145,10 @@ class BRNPA(Explainer):
             warnings.warn(ACCIDENT, stacklevel=2)
         said = ((even, ACCIDENT), (named, "all that is active resembles earlier ranks, so nothing new is shown by"))
         how = ((self.pooling.select == "random", DRAWN), (not self.pooling.refine, SINGLE))
-        return (*(words for told, words in how if told), *(f"{words}: {', '.join(found)}" for found, words in said if found))
+        return (
+            *(words for told, words in how if told),
+            *(f"{words}: {', '.join(found)}" for found, words in said if found),
+        )
 
 
 def _shown(maps: Tensor, rank: int | str) -> Tensor:

@@ -214,6 +214,7 @@ def side_by_side(rows: Sequence[Row]) -> list[str]:
         lines += head(["mean [95 %]", *methods])
         lines += over_photos("compactness, ", [row["sparsity"]["compactness"] for row in compared])
         lines += over_photos("Gini index, ", [row["sparsity"]["gini"] for row in compared])
+        lines.append(line("pairs of which a map is empty, %", *(percent_empty(row["overlap"]) for row in compared)))
         alike = [overlaps(row["overlap"]) for row in compared]
         for what in dict.fromkeys(what for each in alike for what in each):
             sign = "+" if what.endswith("less two seeds") else ""
@@ -221,10 +222,18 @@ def side_by_side(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def over_photos(what: str, found: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
+def percent_empty(overlap: Mapping[str, Sequence[float | None]]) -> str:
+    """How many of all overlaps, of two networks on a photo, there are not."""
+    every = [value for of in overlap.values() for value in of]
+    return f"{100 * every.count(None) / len(every):.0f}"
+
+
+def over_photos(what: str, found: Sequence[Mapping[str, Sequence[float | None]]]) -> list[str]:
+    """Means over the photos that have a value."""
     names = sorted({name for each in found for name in each})
+    known = [{name: [value for value in each[name] if value is not None] for name in each} for each in found]
     return [
-        line(f"{what}{name}", *(plain(mean_of([each[name]]), 2, "") if name in each else "" for each in found))
+        line(f"{what}{name}", *(plain(mean_of([each[name]]), 2, "") if each.get(name) else "" for each in known))
         for name in names
     ]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 4000
-Overlaps = Mapping[str, Sequence[float]]
-"""Of two networks, "few-shot-0 | re-id-2", their overlap on every photo."""
+Overlaps = Mapping[str, Sequence[float | None]]
+"""Of two networks, "few-shot-0 | re-id-2", their overlap on every photo; none where a map is empty."""
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ def _table(found: Overlaps, one: str, other: str, seeds: int) -> np.ndarray:
     for first, second in itertools.product(range(seeds), repeat=2):
         pair = " | ".join(sorted((f"{one}-{first}", f"{other}-{second}")))
         if pair in found:
-            table[first, second] = found[pair]
+            table[first, second] = np.array(found[pair], dtype=float)
     return table

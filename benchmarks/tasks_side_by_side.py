@@ -168,13 +168,18 @@ def method_row(method: str, photos: Clothing, extent: Extent, keep: Keep) -> Row
     }
 
 
-def by_photo(values: Iterable[tuple[str, str, float | None]]) -> dict[str, list[float]]:
-    """(what, photo, value) → what → its mean of each photo; values that there are not are left out."""
+def by_photo(values: Iterable[tuple[str, str, float | None]]) -> dict[str, list[float | None]]:
+    """(what, photo, value) → what → its mean of every photo in one order; none where a photo has no value."""
     found: Mapping[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    photos = set()
     for what, photo, value in values:
+        photos.add(photo)
         if value is not None:
             found[what][photo].append(value)
-    return {what: [statistics.fmean(own[photo]) for photo in sorted(own)] for what, own in found.items()}
+    return {
+        what: [statistics.fmean(own[photo]) if photo in own else None for photo in sorted(photos)]
+        for what, own in found.items()
+    }
 
 
 def task_of(contender: str) -> str:

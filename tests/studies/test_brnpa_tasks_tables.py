@@ -100,10 +100,23 @@ def test_overlaps_have_the_interval_of_a_plain_loop(study):
     assert [said.low, said.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.15)
 
 
-def test_a_photo_counts_with_the_mean_of_its_pairs(study):
+def test_overlaps_that_there_are_not_count_nowhere(study):
+    table, _, alike = study
+    found = {"few-0 | few-1": [0.8, None, 0.6], "re-0 | re-1": [None, 0.4, 0.6]}
+    found |= {f"few-{one} | re-{other}": [0.2 + one, None, None] for one in (0, 1) for other in (0, 1)}
+    assert {what: mean.value for what, mean in alike.overlaps(found).items()} == pytest.approx(
+        {"few, two seeds": 0.7, "re, two seeds": 0.5, "few and re": 0.7, "few and re, less two seeds": 0.1}
+    )
+    assert table.percent_empty(found) == "56"  # 10 of 18
+    assert table.over_photos("gini, ", [{"few": [0.2, None, 0.4]}, {"few": [None]}]) == [
+        "| gini, few | 0.30 [0.20, 0.40] |  |"
+    ]
+
+
+def test_a_photo_counts_with_the_mean_of_its_pairs_and_keeps_its_place(study):
     _, side, _ = study
-    found = side.by_photo([("x", "b", 1.0), ("x", "a", 0.2), ("x", "b", 0.0), ("x", "a", None)])
-    assert found == {"x": [0.2, 0.5]}
+    found = side.by_photo([("x", "b", 1.0), ("x", "a", 0.2), ("x", "b", 0.0), ("x", "a", None), ("y", "b", 0.5)])
+    assert found == {"x": [0.2, 0.5], "y": [None, 0.5]}
 
 
 def rows_of_all_tables(cases=("K = 3", "K = 3, distilled", "B-CNN")):

@@ -66,7 +66,7 @@ def few_shot(rows: Sequence[Row]) -> list[str]:
         of = {case.name: [row for row in own if row["case"] == case.name] for case in tasks_few_shot.CASES}
         read = {name: by_seed(some, lambda row: row["accuracy"]) for name, some in of.items() if some}
         lines += [f"### Omniglot, 5 ways, {shots} shot{'s' * (shots > 1)}", ""]
-        columns = ["", "grid", "seeds", "accuracy [95 %]", f"less {tasks_few_shot.ALONE}", "less its teacher"]
+        columns = ["", "grid", "seeds", "accuracy [95 %]", *against(tasks_few_shot)]
         lines += head(columns)
         for name, values in read.items():
             cells = [grid(of[name][0]), str(len(values)), percent(mean_of([*values.values()]))]
@@ -82,7 +82,7 @@ def reid(rows: Sequence[Row]) -> list[str]:
         return []
     drawn: dict[str, Any] = {"groups": own[0]["persons"], "shared": True}
     lines = [f"### Re-identification, {len({*own[0]['persons']})} persons, {len(own[0]['persons'])} queries", ""]
-    columns = ["", "grid", "seeds", "mAP before", "mAP [95 %]", f"less {tasks_reid.ALONE}", "less its teacher"]
+    columns = ["", "grid", "seeds", "mAP before", "mAP [95 %]", *against(tasks_reid)]
     lines += head([*columns, "rank-1 [95 %]"])
     read = {case.name: [row for row in own if row["case"] == case.name] for case in tasks_reid.CASES}
     precision = {name: by_seed(some, lambda row: row["mAP"]) for name, some in read.items() if some}
@@ -115,10 +115,16 @@ def ranks_alone(rows: Sequence[Row], read: Callable[[Any], Sequence[float]], mea
     return [*lines, ""]
 
 
+def against(task: Any) -> list[str]:
+    return [f"less {other}" for other in (task.ALONE, task.TEACHER)]
+
+
 def less(read: Mapping[str, BySeed], name: str, task: Any, **drawn: Any) -> list[str]:
-    """Of a network, how much more it is worth than the one that learns alone; of a student, than its teacher."""
-    others = (task.ALONE if name != task.ALONE else "", task.TEACHER if name == task.STUDENT else "")
-    return [percent(difference(read[name], read.get(other, {}), **drawn), signed=True) for other in others]
+    """How much more a network is worth than the one that learns alone on the finer grid, and than the teacher."""
+    return [
+        percent(difference(read[name], read.get(other, {}), **drawn), signed=True) if other != name else ""
+        for other in (task.ALONE, task.TEACHER)
+    ]
 
 
 def any_ranks(rows: Sequence[Row], name: str) -> bool:

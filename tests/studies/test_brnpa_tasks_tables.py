@@ -142,6 +142,17 @@ def rows_of_all_tables(cases=("K = 3", "K = 3, distilled", "B-CNN")):
     return rows
 
 
+def test_networks_are_held_against_the_one_that_learns_alone_and_the_teacher(study):
+    table, *_ = study
+    about = {"task": "few-shot", "shots": 1, "seed": 0}
+    taught = {"case": "K = 3, 3×3, the teacher", "grid": [3, 3], "accuracy": [0.5, 1.0]}
+    alone = {"case": "K = 3", "grid": [7, 7], "accuracy": [0.5, 0.5]}
+    said = table.document([{**about, **taught}, {**about, **alone}]).splitlines()
+    assert "|  | grid | seeds | accuracy [95 %] | less K = 3 | less K = 3, 3×3, the teacher |" in said
+    assert "| K = 3, 3×3, the teacher | 3×3 | 1 | 75.0 [50.0, 100.0] | +25.0 [+0.0, +50.0] |  |" in said
+    assert "| K = 3 | 7×7 | 1 | 50.0 [50.0, 50.0] |  | -25.0 [-50.0, +0.0] |" in said
+
+
 def test_every_table_says_what_its_rows_hold(study):
     table, *_ = study
     said = table.document(rows_of_all_tables()).splitlines()

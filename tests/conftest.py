@@ -9,7 +9,7 @@ from hypothesis import settings
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WAITED = 30_000
+WAITED = 60_000
 """Milliseconds that a test in a browser waits for what must come."""
 
 settings.register_profile("regard", deadline=None)

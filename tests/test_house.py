@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import shutil
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -39,17 +40,21 @@ def nodes_at_run_time(node):
         yield from nodes_at_run_time(child)
 
 
-def imports_of(file, package):
+@cache
+def statements(text):
+    """The import statements of a file that are reached when it runs."""
+    return [node for node in nodes_at_run_time(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+def imports_of(file, package, modules):
     """(module below the package, line) of everything that a file imports from its own package when it runs."""
-    modules, own = modules_of(package), file.relative_to(package.parent).with_suffix("").parts
-    for node in nodes_at_run_time(ast.parse(file.read_text("utf-8"))):
+    own = file.relative_to(package.parent).with_suffix("").parts
+    for node in statements(file.read_text("utf-8")):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join([*own[: -node.level], *filter(None, [node.module])]) if node.level else node.module
             names = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue
         for name in names:
             first, _, below = name.partition(".")
             if first == package.name:
@@ -58,15 +63,15 @@ def imports_of(file, package):
 
 def wrong_floors(package, floors):
     """Imports from a floor above one's own, and rooms that stand on none."""
-    found = []
-    for module, file in modules_of(package).items():
+    found, modules = [], modules_of(package)
+    for module, file in modules.items():
         room = module.partition(".")[0]
         if not room:  # the package itself names what is in it
             continue
         if room not in floors:
             found.append(f"{module}: {room} stands on no floor of ARCHITECTURE.md")
             continue
-        for name, line in imports_of(file, package):
+        for name, line in imports_of(file, package, modules):
             other = name.partition(".")[0]
             if floors.get(other, 99) > floors[room]:
                 found.append(f"{module}:{line} imports {name or package.name} from above")
@@ -76,7 +81,9 @@ def wrong_floors(package, floors):
 def circle(package):
     """Modules that import each other in a circle, when they run; empty where there is none."""
     modules = modules_of(package)
-    graph = {module: {name for name, _ in imports_of(file, package)} - {module} for module, file in modules.items()}
+    graph = {
+        module: {name for name, _ in imports_of(file, package, modules)} - {module} for module, file in modules.items()
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -172,7 +179,9 @@ def test_the_documents_use_only_what_regard_has():
 
 def test_the_checks_read_what_they_should():
     assert len(modules_of(PACKAGE)) > 30
-    assert "explanation" in {name for name, _ in imports_of(PACKAGE / "explainers" / "explainer.py", PACKAGE)}
+    assert "explanation" in {
+        name for name, _ in imports_of(PACKAGE / "explainers" / "explainer.py", PACKAGE, modules_of(PACKAGE))
+    }
     used = {name for file in DOCUMENTS for name in names_in_code(file.read_text("utf-8"))}
     assert {"regard.CDAM", "regard.Concept.from_images", "regard.fills.Blur", "regard.models.taps"} <= used
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+
+@cache
+def version() -> str:
+    """The version of regard; kept, since to read it takes a millisecond, as long as a pass of a small network."""
+    return metadata.version("regard")
 
 
 def versions() -> dict[str, str]:

@@ -25,7 +25,6 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 
 from regard.errors import RunError
-from regard.provenance import typed, versions
+from regard.provenance import typed, version, versions
 
 FORMAT_VERSION = 1
 KEY = ("configuration_hash", "image", "method", "target")
@@ -74,7 +73,7 @@ class Run:
         run = cls(folder, command, configuration, _now())
         with _told_if_not_written(folder):
             _make_ready(folder, command, configuration, force)
-            run.log("started", version=metadata.version("regard"), configuration_hash=run.configuration_hash)
+            run.log("started", version=version(), configuration_hash=run.configuration_hash)
         return run
 
     @property

@@ -60,6 +60,11 @@ def classifier(make):
     return make()
 
 
+@pytest.fixture(scope="module")
+def able(classifier):
+    return matrix.explainers(classifier)
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_networks_that_each_method_explains(name):
     classifier = CLASSIFIERS[name]()

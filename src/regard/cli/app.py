@@ -41,9 +41,9 @@ app.add_typer(exam)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from regard.provenance import version
 
-        print(f"regard {version('regard')}")
+        print(f"regard {version()}")
         raise typer.Exit
 
 

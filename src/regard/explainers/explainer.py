@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,6 +15,7 @@ from regard.explanation import SIGNS, Explanation, join
 from regard.images import Photo, Pixels
 from regard.models import passes
 from regard.models.classifier import Classifier, finite_images
+from regard.provenance import version
 from regard.question import Question, TargetAnswer, ask
 from regard.ranks import Ranks
 from regard.targets import Output
@@ -203,7 +203,7 @@ class Explainer(ABC):
             forwards=spent.forwards,
             backwards=spent.backwards,
             notes=(*self.notes, *found.notes, *self._on_zeros(maps, answers, images.start)),
-            version=metadata.version("regard"),
+            version=version(),
             signs=self.signs,
             ranks=found.ranks,
         )

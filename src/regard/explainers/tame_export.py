@@ -6,7 +6,6 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from regard.models.features import Features
 from regard.models.networks import tensor_of
 from regard.models.stages import gated_by_class
 from regard.models.taps import read
+from regard.provenance import version
 
 OPSET = 18
 LARGEST = 1_900_000_000
@@ -186,7 +186,7 @@ def _about(tame: TAME) -> Mapping[str, str]:
     """What the file says of itself, in words or as JSON."""
     classifier, card = tame.classifier, tame.trained.card
     return {
-        "regard": metadata.version("regard"),
+        "regard": version(),
         "explainer": tame.name,
         "classifier": classifier.name,
         "classifier_hash": classifier.hash,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regard.naming import printable
+from regard.provenance import version
 from regard.report.about import about
 from regard.report.data import embedded, said_inside
 from regard.report.kinds import kind_of
@@ -71,7 +72,7 @@ def page_of(run: SeenRun) -> str:
         .render(
             title=kind.title,
             name=printable(run.folder.resolve().name),
-            version=metadata.version("regard"),
+            version=version(),
             sections=sections,
             style=Markup(style),
             script=Markup(script),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from importlib import metadata
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from regard.labels import class_count, class_names
+from regard.provenance import version
 from regard.web import schema, told
 from regard.web.about import about_colours, exam_kinds
 from regard.web.desk import Desk
@@ -83,7 +83,7 @@ async def about(room: InRoom, _: By) -> told.About:
     """What this server is and has; just after its start it takes some seconds until the classifiers are known."""
     await room.seen_through.wait()
     return told.About(
-        version=metadata.version("regard"),
+        version=version(),
         api="1",
         classifiers=room.desk.classifiers.facts,
         samples=[photo_facts(sample) for sample in room.desk.samples.values()],

@@ -18,6 +18,7 @@ from measuring import put_behind
 from study_brnpa_activity import LOOKED, UNTRAINED, activity
 from study_brnpa_boxes import BOXED, FINER, in_boxes, on_finer_grid
 from study_brnpa_cases import CASES, CLOTHING, LITE, SETS, VIT, Study
+from study_brnpa_dilation import ANSWERS, SHOWN, right_untrained
 from study_brnpa_heads import fitted_heads
 from study_brnpa_measures import BLURRED, BY_CELLS, COARSENED, CROSSED, MOVED, OTHERS, OWN, RANKED, judged, ranks_of
 from study_brnpa_table import document
@@ -33,6 +34,7 @@ def work(study: Study) -> None:
         for name in (LITE, VIT):
             study.measure(BOXED, name, 0, partial(in_boxes, study.data, name, boxed))
         study.measure(BOXED, FINER, 0, partial(on_finer_grid, study.data, boxed))
+        study.measure(SHOWN, ANSWERS, 0, partial(right_untrained, study.data, boxed))
     for seed, of in itertools.product(study.seeds, study.sets):
         trained = [case for case in CASES if of in case.sets and seed < case.seeds]
         for case in trained:

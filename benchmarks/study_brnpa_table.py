@@ -40,7 +40,7 @@ from study_brnpa_crossed import (
     values_of,
 )
 from study_brnpa_measures import called, judged_by, own_map
-from study_brnpa_table_finer import finer_grid
+from study_brnpa_table_finer import finer_grid, untrained
 from study_brnpa_table_maps import fineness, other_methods, removal, significance, sparsity, whole_cells, with_a_blur
 from study_brnpa_table_ranks import changed, heads, parts
 
@@ -53,6 +53,7 @@ def document(study: Study) -> str:
     tables = (
         accuracy(study),
         not_inferior(study),
+        untrained(study),
         distilled(study),
         removal(study),
         fineness(study),

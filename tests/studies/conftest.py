@@ -29,7 +29,18 @@ def imported():
 
 @pytest.fixture(scope="session")
 def benchmarks(imported):
-    names = ("boxes", "cases", "crossed", "heads", "measures", "table", "table_finer", "table_maps", "table_ranks")
+    names = (
+        "boxes",
+        "cases",
+        "crossed",
+        "dilation",
+        "heads",
+        "measures",
+        "table",
+        "table_finer",
+        "table_maps",
+        "table_ranks",
+    )
     return {name: imported(f"study_brnpa_{name}") for name in ("activity", *names)}
 
 

@@ -91,3 +91,34 @@ def test_mass_inside_boxes_is_compared_with_their_area_and_with_rank_1_s(benchma
         "| `regard:efficientnet-lite0` | mean of ranks | 1 | 0.600 | +0.400 | +0.100 |",
         "| `regard:efficientnet-lite0` | area of the boxes | 1 | 0.200 |  |  |",
     ]
+
+
+def test_answers_on_finer_grids_are_held_against_the_true_classes_and_the_own_grid(benchmarks, boxed, monkeypatch):
+    dilation, (data, network, pixels) = benchmarks["dilation"], boxed
+    folder = data / dilation.SHOWN
+    (data / benchmarks["boxes"].BOXED).rename(folder)
+    said = network(pixels).argmax(dim=1).tolist()
+    lines = [f"{number}.png,{(said[number] + number) % 5}" for number in range(2)]
+    (folder / "labels.csv").write_text("\n".join(["file,class_index", *lines]), encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(
+        dilation, "high_resolution", lambda start, *how, **more: asked.append((*how, more["dilation"])) or start
+    )
+    found = dilation.right_untrained(data)
+    assert found == {grid: [1.0, 0.0] for grid in (dilation.OWN, *dilation.FINER)}
+    assert asked == [((1,), True), ((1,), False), ((1, 1), True), ((1, 1), False)]
+
+
+def test_what_a_grid_costs_untrained_is_said_photo_by_photo(benchmarks, tmp_path):
+    dilation, finer = benchmarks["dilation"], benchmarks["table_finer"]
+    study = benchmarks["cases"].Study(tmp_path, tmp_path, tmp_path)
+    assert finer.untrained(study) == []
+    file = study.file(dilation.SHOWN, dilation.ANSWERS, 0)
+    file.parent.mkdir()
+    row = {"7×7": [1.0] * 4, "14×14, dilated": [1.0] * 4, "28×28, not dilated": [0.0] * 4, "seconds": 3.0}
+    file.write_text(json.dumps(row), encoding="utf-8")
+    assert finer.untrained(study)[4:7] == [
+        "| 7×7 | 4 | 100.0 |  |",
+        "| 14×14, dilated | 4 | 100.0 | +0.0 |",
+        "| 28×28, not dilated | 4 | 0.0 | -100.0 |",
+    ]

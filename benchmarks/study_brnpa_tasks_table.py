@@ -14,6 +14,7 @@ from tasks_overlap import DRAWS, Mean, overlaps
 from tasks_similarity import MEANS, SUBJECTS
 
 CURVES = ("deletion", "insertion")
+OWN, BLIND = "its own, mean", ("random", "centre")
 BySeed = dict[int, Sequence[float]]
 
 
@@ -171,28 +172,38 @@ def of_network(rows: Sequence[Row], shared: bool) -> list[str]:
 
 
 def of_networks(networks: Mapping[str, Sequence[Row]], shared: bool) -> list[str]:
-    """Every network's own map, the mean of its ranks where it has some; shares of the whole photo's cosine.
+    """Shares of the whole photo's cosine, by every network's own map, the mean of its ranks where it has some.
 
-    Cosines of two networks have no common unit, shares that are left do, as of probabilities.
+    Cosines of two networks have no common unit, shares that are left do, as of probabilities. What maps that know of no
+    network differ by is the networks', not their maps'.
     """
     first, *_ = networks
     drawn: dict[str, Any] = {"groups": networks[first][0]["about"], "shared": shared}
-    columns = ["network, by the mean of its maps", "seeds"]
-    lines = head([*columns, *(f"{curve}, share{less}" for curve in CURVES for less in ("", f", {first} less it"))])
-    shares = {name: {curve: by_seed(rows, share_of(curve)) for curve in CURVES} for name, rows in networks.items()}
-    for name, found in shares.items():
-        cells = [name, str(len(networks[name]))]
-        for curve, values in found.items():
-            cells.append(f"{mean_of([*values.values()], **drawn).value:.3f}")
-            cells.append("" if name == first else plain(difference(shares[first][curve], values, **drawn)))
-        lines.append(line(*cells))
+    lines = head(
+        [
+            "map",
+            "network",
+            "seeds",
+            *(f"{curve}, share{less}" for curve in CURVES for less in ("", f", {first} less it")),
+        ]
+    )
+    for map_ in (OWN, *BLIND):
+        shares = {
+            name: {curve: by_seed(rows, share_of(map_, curve)) for curve in CURVES} for name, rows in networks.items()
+        }
+        for name, found in shares.items():
+            cells = [map_, name, str(len(networks[name]))]
+            for curve, values in found.items():
+                cells.append(f"{mean_of([*values.values()], **drawn).value:.3f}")
+                cells.append("" if name == first else plain(difference(shares[first][curve], values, **drawn)))
+            lines.append(line(*cells))
     return [*lines, ""]
 
 
-def share_of(curve: str) -> Callable[[Row], list[float]]:
+def share_of(map_: str, curve: str) -> Callable[[Row], list[float]]:
     def read(row: Row) -> list[float]:
-        own = next(row["methods"][name] for name in MEANS if name in row["methods"])
-        return [area / clean for area, clean in zip(own[curve], own["clean"], strict=True)]
+        found = next(row["methods"][name] for name in (MEANS if map_ == OWN else (map_,)) if name in row["methods"])
+        return [area / clean for area, clean in zip(found[curve], found["clean"], strict=True)]
 
     return read
 

@@ -132,7 +132,10 @@ def rows_of_all_tables(cases=("K = 3", "K = 3, distilled", "B-CNN")):
             found = {"mAP": [worth[case]] * 4, "rank-1": [1.0] * 4}
             by_rank = {"ranks": {name: {"mAP": values} for name, values in ranks.items()}} if with_ranks else {}
             rows.append({"task": "re-id", **about, "before": 0.1, "persons": list("aabb"), **found, **by_rank})
-            areas = {name: (0.2 + place / 10) * worth[case] for place, name in enumerate((*first, "grad-cam", "rise"))}
+            areas = {
+                name: (0.2 + place / 10) * worth[case]
+                for place, name in enumerate((*first, "grad-cam", "rise", "random", "centre"))
+            }
             methods = {
                 name: {"clean": [worth[case]] * 2, "deletion": [area] * 2, "insertion": [2 * area] * 2}
                 for name, area in areas.items()
@@ -169,8 +172,10 @@ def test_every_table_says_what_its_rows_hold(study):
         *("0.375", "+0.075", "-0.225"),  # 0.5 · 0.75; less grad-cam 0.4 · 0.75; rank 1, 0.2 · 0.75, less it
         *("0.750", "+0.150", "-0.450"),
     ]
-    share = next(line for line in said[maps:] if line.startswith("| B-CNN | 2 |"))
-    assert [cell.split(" ")[0] for cell in share.strip("| ").split(" | ")[2:]] == ["0.200", "+0.100", "0.400", "+0.200"]
+    share = next(line for line in said[maps:] if line.startswith("| its own, mean | B-CNN | 2 |"))
+    assert [cell.split(" ")[0] for cell in share.strip("| ").split(" | ")[3:]] == ["0.200", "+0.100", "0.400", "+0.200"]
+    blind = next(line for line in said[maps:] if line.startswith("| random | B-CNN | 2 |"))
+    assert [cell.split(" ")[0] for cell in blind.strip("| ").split(" | ")[3:]] == ["0.500", "+0.100", "1.000", "+0.200"]
 
 
 def test_tasks_side_by_side_are_one_table_of_worth_and_one_of_maps(study):

@@ -106,8 +106,8 @@ COMPARED = (
 TRANSFORMER = (
     Case(ON_VIT[TEACHER], start=VIT, sets=(CLOTHING,)),
     *(
-        Case(ON_VIT[name], {**GOES_ON, "strides": (8,)}, ON_VIT[TEACHER], teacher, (CLOTHING,), seeds=1)
-        for name, teacher in ((STUDENT, ON_VIT[TEACHER]), (ALONE, ""))
+        Case(ON_VIT[name], {**GOES_ON, "strides": (8,)}, ON_VIT[TEACHER], teacher, (CLOTHING,), seeds)
+        for name, teacher, seeds in ((STUDENT, ON_VIT[TEACHER], Case.seeds), (ALONE, "", 1))
     ),
     Case(SLOWER, {"rate": 1e-5, "head_rate": 100.0}, start=VIT, sets=(CLOTHING,), seeds=1),
 )

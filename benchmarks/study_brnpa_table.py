@@ -125,7 +125,9 @@ def distilled(study: Study) -> list[str]:
         found, entropy = (crossed(difference(study, get, taught, alone, study.sets)) for get in (right, cross_entropy))
         if found.photos:
             agreed = [agreement(study, case, teacher) for case in (taught, alone)]
-            said = *(in_percent(crossed(each)) for each in agreed), in_points(crossed(agreed[0] - agreed[1]))
+            less = agreed[0] - agreed[1]
+            both = (np.where(np.isnan(less), np.nan, each) for each in agreed)
+            said = *(in_percent(crossed(each)) for each in both), in_points(crossed(less))
             lines.append(line(name, found.photos, found.seeds, in_points(found), as_difference(entropy), *said))
     return table("(b) Distilled less not distilled", columns, lines)
 

@@ -152,6 +152,9 @@ def test_two_networks_agree_where_they_name_the_same_class_be_it_right_or_wrong(
     table = benchmarks["table"]
     assert table.agreement(study, "student", "teacher")[0].tolist() == [1, 0, 1, 1]
     assert np.isnan(table.agreement(study, "student", "teacher")[1]).all()
+    for name in ("teacher", "student"):  # a seed that one of both lacks counts for none
+        row = {"truth": [1, 1, 1, 0], "logits": np.eye(2)[[0, 0, 0, 0]].tolist()}
+        study.file(SET, name, 1).write_text(json.dumps(row), encoding="utf-8")
     cells = table.distilled(study)[4].split(" | ")
     assert cells[0] == "| the teacher"
     assert cells[3].split(" ")[0] == "-50.0"  # of 2 and of 4 right ones

@@ -51,8 +51,10 @@ def test_a_row_has_a_cell_for_each_head(benchmark):
     remembered = [cells(benchmark.memory_of("the library's part", use, QUICK)) for use in benchmark.USES]
     assert {len(row) for row in remembered} == {len(benchmark.MEMORY_HEADS)}
     place = benchmark.MEMORY_HEADS.index("above imports MB")
-    # what is resident hangs on the allocator, by half: the benchmark alone holds it against its budget
-    assert all(float(row[place]) > 0 for row in remembered)
+    read, examined = (float(row[place]) for row in remembered)
+    assert 0 < read < benchmark.MEGABYTES
+    # what the allocator keeps varies by 250 MB; all mosaics at once would be 4,400
+    assert 0 < examined < 2 * benchmark.MEGABYTES
 
 
 def test_curves_that_differ_end_the_program(benchmark, monkeypatch):

@@ -152,8 +152,6 @@ def test_the_networks_that_each_method_explains(name):
 
 
 NEEDS_NO_HEAD = {"score of the embedding", "dot", "cosine", "contrast", "similarity"}
-AGAIN = {"default", "several"}
-"""Asked twice, for the same maps to the bit: what is drawn or kept is a method's own and not the target's."""
 NEEDS_A_RANKING = {"predicted", "top", "difference", "probability", "log-probability"}
 
 ASKS = {
@@ -210,8 +208,7 @@ def test_every_method_answers_every_target_that_fits_and_refuses_the_others_befo
         assert (explanation.logits is None) == (classifier.class_count is None)
         assert explanation.signed or (explanation.maps >= 0).all()
         assert explanation.forwards == IMAGES * explainer.forwards_each
-        if kind in AGAIN:
-            assert explainer(pixels, target).maps.equal(explanation.maps)
+        assert explainer(pixels, target).maps.equal(explanation.maps)
         assert explanation.per_target or explanation.maps[:, :1].expand_as(explanation.maps).equal(explanation.maps)
 
 

@@ -108,8 +108,8 @@ def test_overlaps_that_there_are_not_count_nowhere(study):
         {"few, two seeds": 0.7, "re, two seeds": 0.5, "few and re": 0.7, "few and re, less two seeds": 0.1}
     )
     assert table.percent_empty(found) == "56"  # 10 of 18
-    assert table.over_photos("gini, ", [{"few": [0.2, None, 0.4]}, {"few": [None]}]) == [
-        "| gini, few | 0.30 [0.20, 0.40] |  |"
+    assert table.over_photos("gini, ", [{"few": [0.0, None, 0.4]}, {"few": [None]}]) == [
+        "| gini, few | 0.20 [0.00, 0.40] |  |"
     ]
 
 
